@@ -1,0 +1,75 @@
+"""Unit vectors and cosines that stay finite for every norm from 0 to 1e15."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+# Below this norm a vector has no usable direction: 1/norm would carry gradients of 1e12 and more.
+_SMALLEST_NORM = 1e-12
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """The array in float32 or wider; bfloat16 and float16 are widened, float64 is kept."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def unit_vectors(vectors: jax.Array) -> jax.Array:
+    r"""Scales every vector to Euclidean length 1.
+
+    .. math:: \hat x = x / \lVert x \rVert_2
+
+    Args:
+      vectors: `[..., D]`, any norm from 0 to 1e15.
+
+    Returns:
+      `[..., D]` in float32 or wider. A vector of norm below 1e-12 has no direction: it gives the
+      zero vector, with gradient zero.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> losses.unit_vectors(jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+      [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    x = at_least_float32(vectors)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+    # Dividing by the largest entry first keeps the sum of squares in [1, D]: 1e15 squared would
+    # leave float32. The result does not depend on this factor, so its gradient is rightly zero.
+    x = x / jnp.where(largest > 0, largest, 1.0)
+    squares = jnp.sum(x * x, axis=-1, keepdims=True)
+    # The inner where keeps the untaken branch finite too: 0 * inf in a gradient is NaN.
+    has_direction = largest * jnp.sqrt(jax.lax.stop_gradient(squares)) >= _SMALLEST_NORM
+    return jnp.where(has_direction, x * jax.lax.rsqrt(jnp.where(has_direction, squares, 1.0)), 0.0)
+
+
+def cosine_logits(
+    embeddings: jax.Array,
+    class_centers: jax.Array,
+    *,
+    precision: jax.lax.PrecisionLike = None,
+) -> jax.Array:
+    r"""Cosine of every embedding with every class centre.
+
+    .. math:: \cos\theta_{ij} = \frac{x_i \cdot w_j}{\lVert x_i \rVert \lVert w_j \rVert}
+
+    Args:
+      embeddings: `[B, D]`, not normalised.
+      class_centers: `[C, D]`, not normalised.
+      precision: of the matrix product, as in `jax.numpy.matmul`. None is the accelerator's default,
+        which may round the unit vectors (TF32, bfloat16); sums are in float32 always.
+
+    Returns:
+      `[B, C]` cosines. Rounding may put them beyond +-1 by an ulp or two; the margins expect that.
+
+    Raises:
+      AssertionError: the ranks are not 2 or the embedding sizes differ.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> losses.cosine_logits(jnp.array([[2.0, 0.0]]), jnp.array([[5.0, 0.0], [0.0, 1.0]])).tolist()
+      [[1.0, 0.0]]
+    """
+    chex.assert_rank([embeddings, class_centers], 2)
+    chex.assert_equal_shape_suffix([embeddings, class_centers], 1)
+    return jnp.matmul(unit_vectors(embeddings), unit_vectors(class_centers).T, precision=precision)
