@@ -1,0 +1,73 @@
+"""Backbones by name."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ddl_jax.errors import UserError
+from ddl_jax.models.blocks import BATCH_NORM_MODES
+from ddl_jax.models.iresnet import IResNet
+
+# A name stands for a module class with the fields fixed that make up the architecture; the
+# class's other fields are the options.
+_BACKBONES: dict[str, functools.partial[nn.Module]] = {
+    "iresnet18": functools.partial(IResNet, depths=(2, 2, 2, 2)),
+    "iresnet34": functools.partial(IResNet, depths=(3, 4, 6, 3)),
+    "iresnet50": functools.partial(IResNet, depths=(3, 4, 14, 3)),
+    "iresnet100": functools.partial(IResNet, depths=(3, 13, 30, 3)),
+    "iresnet200": functools.partial(IResNet, depths=(6, 26, 60, 6)),
+    # For a laptop: most of a training step on CPU goes into the gradients of the convolutions at
+    # half resolution, hence the narrow stem.
+    "iresnet_tiny": functools.partial(
+        IResNet, depths=(1, 1, 1, 1), widths=(16, 32, 64, 128), stem_width=8, stem_stride=2
+    ),
+}
+_OPTIONS = ("batch_norm", "axis_name", "dropout", "remat")
+
+BACKBONES = tuple(_BACKBONES)
+
+
+def create_backbone(
+    name: str, *, embedding_size: int = 512, dtype: Any = jnp.float32, **options: Any
+) -> nn.Module:
+    """Builds a backbone, images to embeddings.
+
+    `module.apply(variables, images[B,H,W,3], train=False)` returns float32 embeddings
+    `[B,embedding_size]` that are not normalised; images are normalised by the `ModelCard`. With
+    `train=True` apply with `mutable=["batch_stats"]`.
+
+    Args:
+      name: one of `BACKBONES`. `iresnet18/34/50/100/200` are insightface's, `iresnet_tiny` is made
+        of the same blocks for a quick start on CPU.
+      embedding_size: length of an embedding.
+      dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
+      **options: `batch_norm` ("global" | "per_device" | "frozen") and `axis_name` (the mapped axis
+        "global" means, None outside a map), both explained at `blocks.BatchNorm`; `dropout`, the
+        rate before the linear layer, 0 by default; `remat`, recompute activations to save memory.
+
+    Returns:
+      A Flax Linen module.
+
+    Raises:
+      UserError: an unknown name or option, or a value out of range.
+    """
+    if name not in _BACKBONES:
+        raise UserError(f"unknown backbone {name!r}: use one of {', '.join(BACKBONES)}")
+    for option in options:
+        if option not in _OPTIONS:
+            raise UserError(
+                f"unknown option {option!r} of backbone {name}: use one of {', '.join(_OPTIONS)}"
+            )
+    batch_norm = options.get("batch_norm", "global")
+    if batch_norm not in BATCH_NORM_MODES:
+        raise UserError(
+            f"unknown batch_norm {batch_norm!r}: use one of {', '.join(BATCH_NORM_MODES)}"
+        )
+    dropout = options.get("dropout", 0.0)
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is {dropout!r}: use a rate of at least 0 and below 1")
+    if embedding_size < 1:
+        raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
+    return _BACKBONES[name](embedding_size=embedding_size, dtype=dtype, **options)
