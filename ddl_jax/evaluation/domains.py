@@ -1,0 +1,270 @@
+"""The domain protocol: how far the hard domains of a data set are from the easy one.
+
+For a data set whose images carry an identity and a domain, one of them easy:
+
+* **gallery**: the first easy image of every identity, in the order given; **probes**: all other
+  easy images for the easy domain, all its images for a hard domain.
+* `rank_1`, `rank_5`: probes whose identity is among the 1 or 5 most similar gallery images.
+* `tar_at_far_*`, `threshold_at_far_*`, `eer`: over all probe-gallery cosines, `genuine` and
+  `impostors` of them; NaN where FAR * impostors < 1.
+* `positive_mean` E[S+], `negative_mean` E[S-], `separation` E[S+] - E[S-]: over all pairs of a
+  domain's image and an easy image (easy: all pairs of two easy images), as in Fig. 1 of the DDL
+  paper. `gap` = separation(easy) - separation(domain), for hard domains.
+* `accuracy`, `accuracy_std`, `threshold`: 10-fold `verification_accuracy` over `pairs` pairs, half
+  of them genuine (those of the separation, or a sample of `max_pairs`); see `_verification`.
+
+All but the accuracy are exact and do not depend on the seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.identification import identification_ranks
+from ddl_jax.evaluation.result import (
+    FARS,
+    ProtocolResult,
+    accuracy_metrics,
+    roc_metrics,
+    separation_metrics,
+)
+from ddl_jax.evaluation.roc import RocCurve
+from ddl_jax.evaluation.similarity import (
+    Similarities,
+    cosine_blocks,
+    pair_cosines,
+    pair_distances,
+    unit_rows,
+)
+from ddl_jax.evaluation.verification import distance_accuracy
+
+
+def domain_protocol(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    domains: np.ndarray,
+    *,
+    easy: str,
+    seed: int = 0,
+    fars: Sequence[float] = FARS,
+    max_pairs: int = 20_000,
+    max_similarities: int = 200_000,
+) -> dict[str, ProtocolResult]:
+    """Rank, verification, TAR@FAR and separation of every domain -> {domain: result}, easy first.
+
+    Args:
+        embeddings: `[n, D]`, normalised here.
+        labels: `[n]` identities.
+        domains: `[n]` names of domains; hard domains come back in alphabetical order.
+        easy: the name of the easy domain.
+        seed: draws the impostor pairs and folds of the accuracy, and samples. A domain draws
+            its own numbers: adding one does not change the others.
+        fars: targets of TAR@FAR.
+        max_pairs: the most genuine pairs of the accuracy, drawn with the seed if there are more.
+        max_similarities: the most similarities of either kind given back for pictures.
+
+    Raises:
+        UserError: no image of the easy domain, one identity only, an identity without an easy
+            image, or no identity with two.
+        ValueError: shapes that do not agree, or embeddings that are not finite.
+    """
+    domains = np.asarray(domains).astype(str)
+    unit = unit_rows(embeddings)
+    if not len(unit) == len(labels) == len(domains):
+        raise ValueError(
+            f"{len(unit)} embeddings, {len(labels)} labels and {len(domains)} domains: "
+            "give one of each for every image"
+        )
+    people = _People.of(np.asarray(labels), domains, easy)
+    results = {}
+    for name in [easy, *np.setdiff1d(domains, easy)]:
+        name = str(name)
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        images = people.easy_rows if name == easy else np.flatnonzero(domains == name)
+        probes = np.setdiff1d(images, people.gallery)
+        pairs = _genuine_pairs(people, images, unordered=name == easy)
+        similarities = _similarities(unit, people, images, pairs, rng, max_similarities)
+        roc = _gallery_roc(unit, people, probes)
+        metrics = {
+            "images": len(images),
+            "identities": len(np.unique(people.identity[images])),
+            "probes": len(probes),
+            **_ranks(unit, people, probes),
+            **_verification(unit, people, pairs, rng, max_pairs),
+            **roc_metrics(roc, fars),
+            **separation_metrics(similarities),
+        }
+        if name != easy:
+            metrics["gap"] = results[easy].metrics["separation"] - metrics["separation"]
+        results[name] = ProtocolResult(metrics, similarities, roc)
+    return results
+
+
+@dataclasses.dataclass(frozen=True)
+class _People:
+    """Easy images by identity: `easy_rows[start[i]:][:count[i]]` are those of identity i."""
+
+    identity: np.ndarray  # [n], 0..I-1
+    easy_rows: np.ndarray
+    start: np.ndarray  # [I]
+    count: np.ndarray  # [I]
+
+    @property
+    def gallery(self) -> np.ndarray:
+        """The first easy image of every identity `[I]`."""
+        return self.easy_rows[self.start]
+
+    @classmethod
+    def of(cls, labels: np.ndarray, domains: np.ndarray, easy: str) -> _People:
+        names, identity = np.unique(labels, return_inverse=True)
+        rows = np.flatnonzero(domains == easy)
+        rows = rows[np.argsort(identity[rows], kind="stable")]
+        count = np.bincount(identity[rows], minlength=len(names))
+        if len(rows) == 0:
+            raise UserError(
+                f"no image of the easy domain {easy!r}: name one of "
+                + (", ".join(map(repr, map(str, np.unique(domains)))) or "(there is no image)")
+            )
+        if len(names) == 1:
+            raise UserError(f"all images are of identity {names[0]}: give at least 2 identities")
+        if not count.all():
+            name = names[np.argmin(count)]
+            other = domains[labels == name][0]
+            raise UserError(
+                f"identity {name} has images of domain {str(other)!r} and none of the easy domain "
+                f"{easy!r} ({np.sum(count == 0)} such identities): add one or leave it out"
+            )
+        if count.max() == 1:
+            raise UserError(
+                f"no identity has two images of the easy domain {easy!r}: one is the gallery, "
+                "give at least one identity another"
+            )
+        return cls(identity, rows, np.cumsum(count) - count, count)
+
+
+def _ranks(unit: np.ndarray, people: _People, probes: np.ndarray) -> dict[str, float]:
+    ids, gallery = people.identity, people.gallery
+    ranks = identification_ranks(unit[probes], ids[probes], unit[gallery], ids[gallery])
+    return {f"rank_{k}": float(np.mean(ranks <= k)) for k in (1, 5)}
+
+
+def _gallery_roc(unit: np.ndarray, people: _People, probes: np.ndarray) -> RocCurve:
+    gallery = people.gallery  # row i is identity i
+    identity = people.identity[probes]
+
+    def impostors():
+        for part, cosines in cosine_blocks(unit[probes], unit[gallery]):
+            yield cosines[identity[part, None] != np.arange(len(gallery))]
+
+    return RocCurve.from_scores(pair_cosines(unit, probes, gallery[identity]), impostors())
+
+
+def _genuine_pairs(
+    people: _People, images: np.ndarray, *, unordered: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair of an image and an easy image of its identity -> (images[m], easy images[m]).
+
+    With `unordered`, `images` are the easy images themselves, and a pair of two comes once.
+    """
+    identity = people.identity[images]
+    sizes = people.count[identity]
+    first = np.repeat(np.arange(len(images)), sizes)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    second = np.repeat(people.start[identity], sizes) + step
+    if unordered:
+        once = first < second
+        first, second = first[once], second[once]
+    return images[first], people.easy_rows[second]
+
+
+def _similarities(
+    unit: np.ndarray,
+    people: _People,
+    images: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray],
+    rng: np.random.Generator,
+    most: int,
+) -> Similarities:
+    """Cosines of genuine pairs and of pairs of an image and an easy image of someone else."""
+    positive = pair_cosines(unit, *pairs)
+    drawn = _sample(rng, len(images) * len(people.easy_rows), most)
+    first, second = np.divmod(drawn, len(people.easy_rows))
+    first, second = images[first], people.easy_rows[second]
+    other = people.identity[first] != people.identity[second]
+    return Similarities(
+        positive=positive[_sample(rng, len(positive), most)],
+        negative=pair_cosines(unit, first[other], second[other]),
+        positive_mean=float(np.mean(positive)),
+        negative_mean=_negative_mean(unit, people, images),
+    )
+
+
+def _negative_mean(unit: np.ndarray, people: _People, images: np.ndarray) -> float:
+    """E[S-] over all pairs without forming one: a sum of cosines is the dot product of sums."""
+    shape = (len(people.count), unit.shape[1])
+    ours, easy = np.zeros(shape), np.zeros(shape)
+    identity = people.identity[images]
+    np.add.at(ours, identity, unit[images])
+    np.add.at(easy, people.identity[people.easy_rows], unit[people.easy_rows])
+    total = ours.sum(axis=0) @ easy.sum(axis=0) - np.sum(ours * easy)
+    count = len(images) * len(people.easy_rows) - np.sum(people.count[identity])
+    return float(total / count)
+
+
+def _verification(
+    unit: np.ndarray,
+    people: _People,
+    pairs: tuple[np.ndarray, np.ndarray],
+    rng: np.random.Generator,
+    most: int,
+) -> dict[str, float]:
+    """Accuracy over genuine pairs and as many impostors, in folds which share no identity.
+
+    The identities are dealt to 10 folds, or to as many as leave each two identities; fewer than
+    two folds give NaN. Each genuine pair has one impostor pair: its image with an easy image
+    drawn from the other identities of its fold.
+    """
+    drawn = _sample(rng, len(pairs[0]), most)
+    first, second = pairs[0][drawn], pairs[1][drawn]
+    members = rng.permutation(np.unique(people.identity[first]))
+    folds = min(10, len(members) // 2)
+    if folds < 2:
+        return {"pairs": 0, "accuracy": np.nan, "accuracy_std": np.nan, "threshold": np.nan}
+    fold_of = np.full(len(people.count), -1)
+    for fold, part in enumerate(np.array_split(members, folds)):
+        fold_of[part] = fold
+    fold = fold_of[people.identity[first]]
+    impostor = np.empty_like(second)
+    for number in range(folds):
+        here = fold == number
+        impostor[here] = _impostors(people, people.identity[first[here]], fold_of == number, rng)
+    accuracy = distance_accuracy(
+        pair_distances(unit, np.tile(first, 2), np.concatenate([second, impostor])),
+        np.repeat([True, False], len(first)),
+        folds=np.tile(fold, 2),
+    )
+    return {"pairs": 2 * len(first), **accuracy_metrics(accuracy)}
+
+
+def _impostors(
+    people: _People, identity: np.ndarray, fold: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """For every identity an easy image of another identity of the fold `[I] bool`."""
+    pool = people.easy_rows[fold[people.identity[people.easy_rows]]]  # still by identity
+    count = np.where(fold, people.count, 0)
+    start = np.cumsum(count) - count
+    drawn = rng.integers(0, len(pool) - count[identity])
+    # The images of the identity itself are one run of the pool: step over it.
+    return pool[drawn + np.where(drawn >= start[identity], count[identity], 0)]
+
+
+def _sample(rng: np.random.Generator, total: int, most: int) -> np.ndarray:
+    """`range(total)`, or `most` of it without repetition."""
+    if total <= most:
+        return np.arange(total)
+    return rng.choice(total, most, replace=False)

@@ -1,0 +1,158 @@
+"""Verification of a given list of pairs, as CFP, LFW and others publish them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.result import (
+    FARS,
+    ProtocolResult,
+    accuracy_metrics,
+    roc_metrics,
+    separation_metrics,
+)
+from ddl_jax.evaluation.roc import RocCurve
+from ddl_jax.evaluation.similarity import Similarities, pair_cosines, pair_distances, unit_rows
+from ddl_jax.evaluation.verification import distance_accuracy
+
+
+def pairs_protocol(
+    embeddings: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    same: np.ndarray,
+    *,
+    fold: np.ndarray | None = None,
+    fars: Sequence[float] = FARS,
+) -> ProtocolResult:
+    """Accuracy over folds, TAR@FAR, EER and separation of pairs of images.
+
+    Args:
+        embeddings: `[n, D]`, normalised here.
+        first, second: `[N]` rows of embeddings.
+        same: `[N]` bool.
+        fold: `[N]` published folds; None means ten contiguous ones.
+        fars: targets of TAR@FAR, over all pairs together.
+
+    Raises:
+        ValueError: lists that do not agree, one kind of pair only, embeddings not finite.
+    """
+    first, second, same = np.asarray(first), np.asarray(second), np.asarray(same, bool)
+    if not len(first) == len(second) == len(same):
+        raise ValueError(
+            f"{len(first)} first, {len(second)} second and {len(same)} same: give as many of each"
+        )
+    if same.all() or not same.any():
+        raise ValueError(f"{np.sum(same)} of {len(same)} pairs are genuine: both kinds are needed")
+    unit = unit_rows(embeddings)
+    accuracy = distance_accuracy(
+        pair_distances(unit, first, second), same, folds=10 if fold is None else fold
+    )
+    cosines = pair_cosines(unit, first, second)
+    similarities = Similarities(cosines[same], cosines[~same])
+    roc = RocCurve.from_scores(cosines[same], [cosines[~same]])
+    metrics = {
+        "pairs": len(same),
+        **accuracy_metrics(accuracy),
+        **roc_metrics(roc, fars),
+        **separation_metrics(similarities),
+    }
+    return ProtocolResult(metrics, similarities, roc)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairsList:
+    """A file of pairs: image paths, `same[N]`, `fold[N]` or None, and the line of every pair."""
+
+    path: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    same: np.ndarray
+    fold: np.ndarray | None
+    lines: tuple[int, ...]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Every image once, sorted."""
+        return tuple(sorted({*self.first, *self.second}))
+
+    def rows(self, images: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Where the pairs' images are in `images` -> (first[N], second[N]); else a UserError."""
+        row = {image: i for i, image in enumerate(images)}
+        for pair in zip(self.lines, self.first, self.second):
+            for image in pair[1:]:
+                if image not in row:
+                    raise UserError(
+                        f"{self.path} line {pair[0]}: there is no image {image!r}: "
+                        "paths are relative to the image folder"
+                    )
+        return np.array([row[i] for i in self.first]), np.array([row[i] for i in self.second])
+
+
+def read_pairs(path: epath.PathLike) -> PairsList:
+    """Reads a CSV file with the columns `first,second,same` and, if folds are given, `fold`.
+
+    `first` and `second` are paths relative to the image folder, `same` is 1 or 0, `fold` a whole
+    number. Blank lines are skipped. Raises UserError, with the line, for anything else.
+    """
+    path = epath.Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of pairs: give a CSV with fold,first,second,same")
+    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+    columns = set(reader.fieldnames or ())
+    if columns not in ({"first", "second", "same"}, {"fold", "first", "second", "same"}):
+        raise UserError(
+            f"{path} line 1: the columns are {','.join(reader.fieldnames or ()) or 'missing'}: "
+            "write fold,first,second,same (fold may be left out)"
+        )
+    pairs, lines = [], []
+    for row in reader:
+        pairs.append(_pair(row, f"{path} line {reader.line_num}"))
+        lines.append(reader.line_num)
+    folds = {pair["fold"] for pair in pairs}
+    if len(pairs) < 10 or ("fold" in columns and len(folds) < 2):
+        raise UserError(
+            f"{path}: {len(pairs)} pairs in {len(folds)} folds: give at least 10 pairs, and at "
+            "least 2 folds or no column fold"
+        )
+    if len({pair["same"] for pair in pairs}) < 2:
+        raise UserError(f"{path}: same is {pairs[0]['same']:d} on every line: add the other kind")
+    return PairsList(
+        path=str(path),
+        first=tuple(pair["first"] for pair in pairs),
+        second=tuple(pair["second"] for pair in pairs),
+        same=np.array([pair["same"] for pair in pairs]),
+        fold=np.array([pair["fold"] for pair in pairs]) if "fold" in columns else None,
+        lines=tuple(lines),
+    )
+
+
+def _pair(row: dict[str, str | None], place: str) -> dict[str, object]:
+    # DictReader files a missing value as None and values too many under the key None.
+    if None in row or None in row.values():
+        raise UserError(f"{place}: the number of values is not that of the columns: correct it")
+    row = {name: value.strip() for name, value in row.items()}
+    if row["same"] not in ("0", "1"):
+        raise UserError(f"{place}: same is {row['same']!r}: write 1 (same person) or 0")
+    if not row.get("fold", "0").isdecimal():
+        raise UserError(f"{place}: fold is {row['fold']!r}: write a whole number")
+    for name in ("first", "second"):
+        if not row[name] or row[name].startswith("/") or ".." in row[name].split("/"):
+            raise UserError(
+                f"{place}: {name} is {row[name]!r}: write a path relative to the image folder"
+            )
+    if row["first"] == row["second"]:
+        raise UserError(f"{place}: {row['first']!r} is paired with itself: name two images")
+    return {
+        "first": row["first"],
+        "second": row["second"],
+        "same": row["same"] == "1",
+        "fold": int(row.get("fold", "0")),
+    }

@@ -1,0 +1,205 @@
+"""Pictures of an evaluation as PNG, without pyplot and so without any global state.
+
+Colours are those of Okabe and Ito, which colour-blind readers tell apart; what matters is said a
+second time by place, outline or text.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from etils import epath
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.evaluation.roc import RocCurve
+from ddl_jax.evaluation.similarity import Similarities
+
+_POSITIVE, _NEGATIVE, _INK = "#0072B2", "#D55E00", "#333333"
+_LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_STYLES = ("-", "--", "-.", ":")
+_DPI = 160  # a picture 10 inches wide shows at 800 px in a README with two dots a pixel
+_BOOKKEEPING = ("step", "learning_rate", "images_per_second", "data_wait")
+
+
+def plot_distributions(
+    runs: Mapping[str, Mapping[str, Similarities]], path: epath.PathLike
+) -> None:
+    """Similarity distributions: a row for each domain, a column for each run.
+
+    Filled: the domain's genuine (positive) and impostor (negative) cosines. Outlined in each
+    hard panel: those of the easy domain of the same run, the teacher. The bars above span
+    E[S-]..E[S+]; the gap is what the hard one lacks of the easy one.
+
+    Args:
+        runs: `{run: {domain: similarities}}`; the first domain is the easy one, and every run
+            has the same domains.
+        path: of the PNG.
+    """
+    domains = list(next(iter(runs.values())))
+    figure = Figure(figsize=(10, 1.1 + 2.1 * len(domains)), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(len(domains), len(runs), sharex=True, sharey=True, squeeze=False)
+    grid = np.linspace(*_range(runs), 401)
+    top = 1.3 * max(
+        _density(values, grid).max()
+        for domain in (domain for run in runs.values() for domain in run.values())
+        for values in (domain.positive, domain.negative)
+    )
+    for column, (run, similarities) in enumerate(runs.items()):
+        axes[0, column].set_title(run, fontsize=13, fontweight="bold", color=_INK)
+        for row, name in enumerate(domains):
+            easy = similarities[domains[0]] if row else None
+            _distribution_panel(axes[row, column], similarities[name], easy, grid, top)
+    for row, name in enumerate(domains):
+        label = name if row else f"{name} (easy)"
+        axes[row, 0].set_ylabel(label, fontsize=12, color=_INK)
+    for axis in axes[-1]:
+        axis.set_xlabel("cosine similarity", fontsize=11, color=_INK)
+    _distribution_legend(figure, hard=len(domains) > 1)
+    _save(figure, path)
+
+
+def plot_roc(curves: Mapping[str, RocCurve], path: epath.PathLike) -> None:
+    """TAR against FAR on a logarithmic axis, a line for each name (a domain, or a run).
+
+    A line begins at the FAR of one false accept: left of that nothing was measured.
+    """
+    figure = Figure(figsize=(7, 4.6), dpi=_DPI, layout="constrained")
+    axis = figure.subplots()
+    for number, (name, curve) in enumerate(curves.items()):
+        measured = curve.far * curve.impostor_count >= 1
+        # The TAR without any false accept still holds at the first FAR that was measured.
+        far = np.concatenate([[1 / curve.impostor_count], curve.far[measured]])
+        tar = np.concatenate([curve.tar_at_far([0.0]), curve.tar[measured]])
+        style = _STYLES[number % len(_STYLES)]
+        color = _LINES[number % len(_LINES)]
+        axis.plot(far, tar, style, color=color, lw=2, label=name, drawstyle="steps-post")
+    axis.set(xscale="log", xlim=(None, 1), ylim=(0, 1.01))
+    axis.set_xlabel("false accept rate (FAR)", fontsize=12)
+    axis.set_ylabel("true accept rate (TAR)", fontsize=12)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=11, frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def plot_training_curves(rows: Sequence[Mapping[str, object]], path: epath.PathLike) -> None:
+    """Loss and loss terms against the step, from the rows of `metrics.jsonl`.
+
+    One panel for each number that is no bookkeeping; names with a common part before "/" share
+    one. A value that is missing, null or not finite leaves a hole in its line.
+    """
+    panels: dict[str, list[str]] = {}
+    for key in dict.fromkeys(key for row in rows for key in row if _is_number(row[key])):
+        if key not in _BOOKKEEPING:
+            panels.setdefault(key.split("/")[0], []).append(key)
+    if not panels:
+        raise ValueError(f"{len(rows)} rows without a loss: nothing to draw")
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(10, 0.4 + 2.3 * lines), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
+    for axis, (title, keys) in zip(axes, panels.items()):
+        for number, key in enumerate(keys):
+            steps, values = _series(rows, key)
+            style = _STYLES[number % len(_STYLES)]
+            color = _LINES[(number + 1) % len(_LINES)]
+            label = key.removeprefix(f"{title}/")
+            axis.plot(steps, values, style, color=color, lw=1.6, label=label)
+        axis.set_title(title.replace("_", " "), fontsize=12, loc="left", color=_INK)
+        axis.grid(alpha=0.3)
+        axis.tick_params(labelbottom=True)
+        if len(keys) > 1:
+            axis.legend(fontsize=10, frameon=False)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis in axes[max(0, len(panels) - columns) : len(panels)]:
+        axis.set_xlabel("step", fontsize=11)
+    _save(figure, path)
+
+
+def _distribution_panel(
+    axis: Axes, own: Similarities, easy: Similarities | None, grid: np.ndarray, top: float
+) -> None:
+    for kind, color in (("positive", _POSITIVE), ("negative", _NEGATIVE)):
+        axis.fill_between(grid, _density(getattr(own, kind), grid), color=color, alpha=0.45, lw=0)
+        if easy is not None:
+            axis.plot(grid, _density(getattr(easy, kind), grid), color=color, lw=1.6)
+    axis.set(xlim=(grid[0], grid[-1]), ylim=(0, 1.6 * top), yticks=[])
+    axis.spines[["top", "left", "right"]].set_visible(False)
+    axis.tick_params(labelbottom=True, labelsize=10)
+    _span(axis, own, 1.18 * top, "black")
+    text = f"separation {own.separation:.2f}"
+    if easy is not None:
+        _span(axis, easy, 1.06 * top, "#888888")
+        text += f"\ngap {easy.separation - own.separation:.2f}"
+    axis.text(
+        0.99, 0.99, text, transform=axis.transAxes, ha="right", va="top", fontsize=11, color=_INK
+    )
+
+
+def _span(axis: Axes, similarities: Similarities, height: float, color: str) -> None:
+    """A bar from E[S-] to E[S+] with a tick at each."""
+    ends = [similarities.negative_mean, similarities.positive_mean]
+    axis.plot(ends, [height, height], color=color, lw=2, solid_capstyle="butt")
+    for end, tick in zip(ends, (_NEGATIVE, _POSITIVE)):
+        axis.plot([end], [height], "|", color=tick, ms=9, mew=2.5)
+
+
+def _distribution_legend(figure: Figure, *, hard: bool) -> None:
+    handles = [
+        figure.axes[0].fill_between([], [], color=_POSITIVE, alpha=0.45, lw=0),
+        figure.axes[0].fill_between([], [], color=_NEGATIVE, alpha=0.45, lw=0),
+        figure.axes[0].plot([], [], color="black", lw=2)[0],
+    ]
+    labels = ["same person", "different people", "E[S⁻] to E[S⁺]"]
+    if hard:
+        handles.append(figure.axes[0].plot([], [], color="#888888", lw=1.6)[0])
+        labels.append("the easy domain, for comparison")
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=11
+    )
+
+
+def _range(runs: Mapping[str, Mapping[str, Similarities]]) -> tuple[float, float]:
+    """The cosines worth an axis: all but a thousandth at either end, to the next tenth."""
+    values = np.concatenate(
+        [
+            np.quantile(kind, [0.001, 0.999])
+            for run in runs.values()
+            for domain in run.values()
+            for kind in (domain.positive, domain.negative)
+        ]
+    )
+    return max(-1.0, np.floor(values.min() * 10) / 10), min(1.0, np.ceil(values.max() * 10) / 10)
+
+
+def _density(values: np.ndarray, grid: np.ndarray, width: float = 0.025) -> np.ndarray:
+    """Density on the grid: a fine histogram, smoothed by a Gaussian of `width` (cosine)."""
+    step = 0.005
+    edges = np.arange(-1.25, 1.25 + step, step)
+    counts = np.histogram(values, edges)[0] / (len(values) * step)
+    offsets = np.arange(-4 * width, 4 * width + step, step)
+    kernel = np.exp(-0.5 * np.square(offsets / width))
+    smooth = np.convolve(counts, kernel / kernel.sum(), mode="same")
+    return np.interp(grid, (edges[:-1] + edges[1:]) / 2, smooth)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _series(rows: Sequence[Mapping[str, object]], key: str) -> tuple[list[float], list[float]]:
+    rows = [row for row in rows if key in row]
+    numbers = [row[key] if _is_number(row[key]) else np.nan for row in rows]
+    values = [value if np.isfinite(value) else np.nan for value in numbers]
+    return [row["step"] for row in rows], values
+
+
+def _save(figure: Figure, path: epath.PathLike) -> None:
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content)
+    write_atomically(path, content.getvalue())

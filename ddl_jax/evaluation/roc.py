@@ -1,0 +1,88 @@
+"""The exact ROC curve of genuine and impostor scores, from impostors that come in blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class RocCurve:
+    """Corners of the curve from (FAR, TAR) = (0, 0) to (1, 1), thresholds falling.
+
+    FAR(t) = share of impostors accepted and TAR(t) = share of genuine accepted at threshold t.
+    TAR only moves where a threshold passes a genuine score, so two corners for each distinct
+    genuine score (it is still rejected; it is accepted) describe the whole curve, however many
+    impostors there are. `thresholds[i]` is the lowest genuine score that corner i accepts
+    ("accept where score >= threshold"; infinite where it accepts none).
+    """
+
+    far: np.ndarray
+    tar: np.ndarray
+    thresholds: np.ndarray
+    genuine_count: int
+    impostor_count: int
+
+    @classmethod
+    def from_scores(cls, genuine: np.ndarray, impostors: Iterable[np.ndarray]) -> RocCurve:
+        """The curve of `genuine[G]` against the scores of all blocks of `impostors` together.
+
+        Memory is O(G + the largest block). Raises ValueError for no genuine score, no impostor
+        score, or a score which is not finite.
+        """
+        levels, repeats = np.unique(_finite(genuine, "genuine"), return_counts=True)
+        reached = np.zeros(len(levels), np.int64)  # impostors >= level
+        passed = np.zeros(len(levels), np.int64)  # impostors > level
+        count = 0
+        for block in impostors:
+            block = np.sort(_finite(block, "impostor"), axis=None)
+            reached += len(block) - np.searchsorted(block, levels, side="left")
+            passed += len(block) - np.searchsorted(block, levels, side="right")
+            count += len(block)
+        if len(levels) == 0 or count == 0:
+            raise ValueError(
+                f"{len(genuine)} genuine and {count} impostor scores: a TAR at a FAR needs both"
+            )
+        levels, repeats = levels[::-1], repeats[::-1]  # thresholds fall along the curve
+        accepted = np.cumsum(repeats)
+        higher = np.concatenate([[np.inf], levels[:-1]])
+        return cls(
+            far=_corners(0, passed[::-1], reached[::-1], count) / count,
+            tar=_corners(0, accepted - repeats, accepted, accepted[-1]) / accepted[-1],
+            thresholds=_corners(np.inf, higher, levels, levels[-1]),
+            genuine_count=int(accepted[-1]),
+            impostor_count=count,
+        )
+
+    def tar_at_far(self, fars: Sequence[float]) -> np.ndarray:
+        """The largest TAR among thresholds with FAR <= target, for every target of `fars`."""
+        return self.tar[self._corner(fars)]
+
+    def threshold_at_far(self, fars: Sequence[float]) -> np.ndarray:
+        """The threshold of `tar_at_far`: accept where score >= threshold."""
+        return self.thresholds[self._corner(fars)]
+
+    def equal_error_rate(self) -> float:
+        """The FAR where the curve, corners joined by lines, has FAR = 1 - TAR."""
+        excess = self.far - (1 - self.tar)  # rises from -1 to 1
+        after = int(np.argmax(excess >= 0))
+        low, high = excess[after - 1], excess[after]
+        share = -low / (high - low)
+        return float(self.far[after - 1] + share * (self.far[after] - self.far[after - 1]))
+
+    def _corner(self, fars: Sequence[float]) -> np.ndarray:
+        # FAR and TAR both rise along the corners: the last corner allowed is the best one.
+        return np.searchsorted(self.far, np.asarray(fars, float), side="right") - 1
+
+
+def _corners(start: float, before: np.ndarray, after: np.ndarray, end: float) -> np.ndarray:
+    return np.concatenate([[start], np.stack([before, after], axis=1).ravel(), [end]])
+
+
+def _finite(scores: np.ndarray, name: str) -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{name} scores: {np.sum(~np.isfinite(scores))} are not finite numbers")
+    return scores
