@@ -1,0 +1,52 @@
+"""A grid of faces: a row an identity, a column a view.
+
+    python -m ddl_jax.data.synthetic_faces.contact_sheet --out=faces.png
+"""
+
+import argparse
+
+import cv2
+import numpy as np
+from etils import epath
+
+from ddl_jax.data.synthetic_faces import domains
+from ddl_jax.data.synthetic_faces.render import render_identity
+
+_GAP = 4  # pixels of white between pictures
+_HEADER = 22  # pixels for the domains' names
+
+
+def contact_sheet(seed: int, identities: range, views: dict[str, int], size: int) -> np.ndarray:
+    """The pictures of `identities`, uint8 RGB; `views` says how many of each domain, in order."""
+    rows = [np.stack([image for _, _, image in render_identity(seed, number, views, size)])
+            for number in identities]
+    grid = np.pad(np.stack(rows), ((0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0)),
+                  constant_values=255)
+    count, columns, step, _, _ = grid.shape
+    sheet = grid.transpose(0, 2, 1, 3, 4).reshape(count * step, columns * step, 3)
+    header = np.full((_HEADER, columns * step, 3), 255, np.uint8)
+    column = 0
+    for domain, number in views.items():
+        cv2.putText(header, domain.replace("_", " "), (column * step + 2, _HEADER - 7),
+                    cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
+        column += number
+    return np.concatenate([header, sheet])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, help="the PNG to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the first identity's number")
+    parser.add_argument("--identities", type=int, default=6)
+    parser.add_argument("--size", type=int, default=112)
+    args = parser.parse_args()
+    views = {domains.EASY: 2} | {domain: 1 for domain in domains.HARD}
+    identities = range(args.first, args.first + args.identities)
+    sheet = contact_sheet(args.seed, identities, views, args.size)
+    _, png = cv2.imencode(".png", sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    epath.Path(args.out).write_bytes(png.tobytes())
+
+
+if __name__ == "__main__":
+    main()

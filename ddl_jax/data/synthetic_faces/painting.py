@@ -1,0 +1,113 @@
+"""Anti-aliased shapes, soft shapes and noise on a picture of the head's surface, unrolled."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from ddl_jax.data.synthetic_faces.geometry import Solid
+
+# Fractional bits of the coordinates given to OpenCV: shapes move by less than a pixel.
+_SHIFT = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Where on an unrolled picture a point of a solid lies: columns are angles, rows are y."""
+
+    columns: int
+    rows: int
+    y_low: float
+    y_high: float
+
+    @property
+    def per_unit(self) -> float:
+        """Pixels a head unit, down the picture."""
+        return self.rows / (self.y_high - self.y_low)
+
+    def to_pixels(self, angle: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Columns and rows, as `cv2.remap` takes them."""
+        column = angle * np.float32(self.columns / (2 * np.pi)) + np.float32(self.columns / 2 - 0.5)
+        return column, (y - np.float32(self.y_low)) * np.float32(self.per_unit) - np.float32(0.5)
+
+    def place(self, solid: Solid, points: np.ndarray) -> np.ndarray:
+        """Points [n, 2] as seen from the front, (x, y), to pixels [n, 2]."""
+        width, _, _ = solid.at(points[:, 1])
+        angle = np.arcsin(np.clip(points[:, 0] / width, -0.995, 0.995))
+        return np.stack(self.to_pixels(angle, points[:, 1]), 1)
+
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Angle [1, columns] and y [rows, 1] of every pixel."""
+        angle = ((np.arange(self.columns) + 0.5) / self.columns - 0.5) * 2 * np.pi
+        y = self.y_low + (np.arange(self.rows) + 0.5) / self.per_unit
+        return angle[None, :].astype(np.float32), y[:, None].astype(np.float32)
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    return np.round(points * (1 << _SHIFT)).astype(np.int32)
+
+
+def fill(picture: np.ndarray, points: np.ndarray, colour) -> None:
+    """An opaque polygon; points [n, 2] in pixels."""
+    cv2.fillPoly(picture, [_fixed(points)], _scalar(colour), cv2.LINE_AA, _SHIFT)
+
+
+def stroke(picture: np.ndarray, points: np.ndarray, colour, thickness: int = 1,
+           closed: bool = False) -> None:
+    """An opaque line through points [n, 2]; thickness in whole pixels."""
+    cv2.polylines(picture, [_fixed(points)], closed, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
+
+
+def disc(picture: np.ndarray, centre: np.ndarray, radius: float, colour) -> None:
+    """An opaque disc; centre and radius in pixels."""
+    one = 1 << _SHIFT
+    cv2.circle(picture, tuple(int(round(c * one)) for c in centre), max(1, int(radius * one)),
+               _scalar(colour), -1, cv2.LINE_AA, _SHIFT)
+
+
+def _scalar(colour) -> tuple[float, ...]:
+    return tuple(float(c) for c in np.atleast_1d(colour))
+
+
+def glaze(picture: np.ndarray, points: np.ndarray, colour, opacity: float,
+          softness: float = 0.0) -> None:
+    """A translucent polygon whose border is `softness` pixels wide (standard deviation)."""
+    margin = int(3 * softness) + 2
+    low = np.maximum(np.floor(points.min(0)).astype(int) - margin, 0)
+    high = np.minimum(np.ceil(points.max(0)).astype(int) + margin + 1, picture.shape[1::-1])
+    if (high <= low).any():
+        return
+    region = picture[low[1]:high[1], low[0]:high[0]]
+    mask = np.zeros(region.shape[:2], np.uint8)
+    fill(mask, points - low, 255)
+    if softness:
+        mask = cv2.GaussianBlur(mask, (0, 0), softness)
+    blend(region, np.asarray(colour, np.float32), mask * np.float32(opacity / 255))
+
+
+def blend(region: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
+    """`colour` over a region in place; alpha [h, w], 0 to 1."""
+    if region.ndim == 3:
+        alpha = alpha[..., None]
+    region[:] = region + alpha * (colour - region)
+
+
+def oval(x: float, y: float, half_width: float, half_height: float, slant: float = 0.0,
+         corners: int = 20) -> np.ndarray:
+    """The outline of an ellipse turned by `slant` radians; [corners, 2]."""
+    t = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    c, s = np.cos(slant), np.sin(slant)
+    across, down = half_width * np.cos(t), half_height * np.sin(t)
+    return np.stack([x + c * across - s * down, y + s * across + c * down], 1)
+
+
+def mirror(points: np.ndarray) -> np.ndarray:
+    """The same shape on the other side of the face."""
+    return points * np.array([-1.0, 1.0])
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]
+                 ) -> np.ndarray:
+    """A smooth random field [h, w], mean about 0 and deviation below 1, of `cells` bumps."""
+    coarse = rng.standard_normal(cells, dtype=np.float32)
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
