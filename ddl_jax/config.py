@@ -1,0 +1,421 @@
+"""What an experiment is: typed settings, read from a file and the command line, checked once.
+
+A file in `configs/` returns a `Config`; `--config.KEY=VALUE` overrides a field; `validate` refuses
+what cannot work before any data is opened. After that nothing changes a config.
+"""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+
+from ddl_jax.errors import UserError
+
+
+@dataclasses.dataclass
+class Model:
+    """The backbone and what it expects of an image."""
+
+    name: str = "iresnet50"
+    embedding_size: int = 512
+    input_size: tuple[int, int] = (112, 112)  # height, width
+    colour: str = "RGB"  # channel order the network sees: RGB or BGR
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)  # of pixels in 0..255
+    deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    dtype: str = "float32"  # of the backbone's arithmetic: float32 or bfloat16
+    batch_norm: str = "global"  # statistics over the global batch, per_device, or frozen
+
+
+@dataclasses.dataclass
+class Data:
+    """Where the images come from. See docs/data.md."""
+
+    source: str = "synthetic_faces"  # synthetic_faces, image_folder or tfds
+    path: str = ""  # the folder, or the directory of the prepared data set
+    split: str = "train"  # of synthetic_faces and tfds
+    identities: str = ""  # names to use, "001..150,201..250" in natural order; all when empty
+    domain_rules: tuple[str, ...] = ()  # "PATTERN=DOMAIN", first match wins; image_folder
+    metadata: str = ""  # a CSV with a column `path`; its `domain_column` then meets the rules
+    domain_column: str = ""
+    corrupt: str = "refuse"  # what to do with an unreadable image: refuse or skip
+    workers: int = 0  # processes that decode; 0 decodes in threads of this process
+
+
+@dataclasses.dataclass
+class Synthetic:
+    """The size of synthetic_faces; another size is another data set."""
+
+    train_identities: int = 600
+    test_identities: int = 200
+    easy_views: int = 4
+    hard_views: int = 2
+    seed: int = 0
+
+
+@dataclasses.dataclass
+class Batch:
+    """What the rows of a batch hold."""
+
+    kind: str = "images"  # one image a row, or ddl: single, first and second of a pair per domain
+    domains: tuple[str, ...] = ()  # images: those used, all when empty; ddl: teacher, then students
+    pairs: str = "same_domain"  # a student's positive pairs: same_domain or easy_hard
+    pairs_per_identity: int = 16  # at most, in each domain
+    flip: bool = True  # each image mirrored with probability one half
+
+
+@dataclasses.dataclass
+class ArcFace:
+    margin: float = 0.5  # radians
+    beyond_pi: str = "monotone"  # or none
+    gradient: str = "exact"  # or straight_through
+
+
+@dataclasses.dataclass
+class CosFace:
+    margin: float = 0.4  # cosine
+
+
+@dataclasses.dataclass
+class Combined:
+    m1: float = 1.0
+    m2: float = 0.5  # radians
+    m3: float = 0.0  # cosine
+
+
+@dataclasses.dataclass
+class Distillation:
+    """The Distribution Distillation Loss; see `losses.distribution_distillation_loss`."""
+
+    weight: float = 1.0  # of the whole DDL term against the margin softmax; 0 leaves it out
+    positive_weight: float = 0.1
+    negative_weight: float = 0.02
+    order_weight: float = 0.5
+    lowest_node: float = -1.0
+    highest_node: float = 1.0
+    nodes: int = 101
+    gamma: float = 50.0
+    divergence: str = "kl"  # kl, js or earth_mover
+    mining: str = "paper"  # or tface
+    minimum_positive: float = 0.0  # cosine at or below which a positive pair is dropped
+    stop_teacher_gradient: bool = False
+
+
+@dataclasses.dataclass
+class Loss:
+    margin: str = "arcface"  # arcface, cosface or combined
+    scale: float = 64.0
+    arcface: ArcFace = dataclasses.field(default_factory=ArcFace)
+    cosface: CosFace = dataclasses.field(default_factory=CosFace)
+    combined: Combined = dataclasses.field(default_factory=Combined)
+    softmax_images: str = "singles"  # of a ddl batch: singles, as released, or all
+    heads: str = "shared"  # one classifier for all domains, or per_domain, as released
+    distillation: Distillation = dataclasses.field(default_factory=Distillation)
+
+
+@dataclasses.dataclass
+class Optimizer:
+    """SGD with momentum; the learning rate falls in steps."""
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # of every parameter, as the references do
+    warmup_steps: int = 0  # linear, from 0
+    drop_steps: tuple[int, ...] = ()  # updates after which the rate is multiplied by drop_factor
+    drop_factor: float = 0.1
+
+
+@dataclasses.dataclass
+class InitFrom:
+    """What a fine-tuning run starts from."""
+
+    path: str = ""  # a work directory of ours, or a PyTorch checkpoint; scratch when empty
+    head: str = "keep"  # class centres: keep, reset, or class_means of the training data
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    every: int = 1000  # steps; the last step is always saved
+    keep: int = 2  # newest ones
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """What a recognizer is measured on: identities that training never saw."""
+
+    every: int = 0  # steps; 0 evaluates after the last one only, -1 never
+    data: Data = dataclasses.field(default_factory=lambda: Data(split="test"))
+    easy: str = "easy"  # the gallery's domain
+    pairs: tuple[str, ...] = ()  # CSV files of pairs (fold,first,second,same), beside `domains`
+    folds: int = 10
+    flip: bool = True  # embeddings of an image and its mirror image are added
+    batch_size: int = 256
+    seed: int = 0  # of the impostor pairs
+
+
+@dataclasses.dataclass
+class Config:
+    """One experiment."""
+
+    seed: int = 0
+    steps: int = 20_000
+    batch_size: int = 128  # rows of the global batch: b of the paper for a ddl batch
+    parallelism: str = "shard_map"  # or pmap
+    devices: int = 0  # how many to use; 0 for all
+    log_every: int = 50
+    model: Model = dataclasses.field(default_factory=Model)
+    data: Data = dataclasses.field(default_factory=Data)
+    synthetic: Synthetic = dataclasses.field(default_factory=Synthetic)
+    batch: Batch = dataclasses.field(default_factory=Batch)
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    init_from: InitFrom = dataclasses.field(default_factory=InitFrom)
+    checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
+    evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+
+
+class CommandLine(NamedTuple):
+    """What `parse` understood. config is None where none was given and none is required."""
+
+    config: Config | None
+    workdir: str
+    flags: flags.FlagValues
+
+
+def parse(
+    argv: Sequence[str], *, define: Any = None, require_config: bool = True
+) -> CommandLine:
+    """Reads `--config=FILE[:VARIANT] --workdir=DIR --config.KEY=VALUE ...`.
+
+    Args:
+      argv: the command line, program name first.
+      define: called with the FlagValues to add a program's own flags.
+      require_config: whether the program needs `--config`.
+
+    Raises:
+      UserError: anything on the command line or in the file is wrong. Nothing has been written.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", None, "A file of configs/, with :VARIANT if it has any.",
+        flag_values=values, sys_argv=list(argv),
+    )
+    flags.DEFINE_string("workdir", None, "Where this run keeps its files.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
+    if define is not None:
+        define(values)
+    _check_config_file(argv)
+    try:
+        rest = values(list(argv))
+    except UserError:
+        raise
+    except Exception as error:  # a config file is anybody's code and may raise anything
+        raise UserError(_one_line(error)) from error
+    if values.help:
+        return CommandLine(None, "", values)
+    if rest[1:]:
+        raise UserError(f"unexpected argument {rest[1]!r}; every setting is --name=value")
+    if not values.workdir:
+        raise UserError("--workdir is missing; give the directory where this run keeps its files")
+    if values.config is None:
+        if require_config:
+            raise UserError("--config is missing; give a file of configs/, e.g. --config=configs/demo_pretrain.py")
+        return CommandLine(None, values.workdir, values)
+    if not isinstance(values.config, Config):
+        raise UserError(f"get_config() returned {type(values.config).__name__}; return ddl_jax.config.Config")
+    validate(values.config)
+    return CommandLine(values.config, values.workdir, values)
+
+
+def _check_config_file(argv: Sequence[str]) -> None:
+    """The flag library takes a missing file without a word, until the config is first used."""
+    for i, argument in enumerate(argv):
+        if argument.lstrip("-") == "config" and i + 1 < len(argv):
+            argument = f"--config={argv[i + 1]}"
+        if argument.startswith(("--config=", "-config=")):
+            path = argument.split("=", 1)[1].split(":", 1)[0]
+            if not os.path.isfile(path):
+                raise UserError(f"no config file {path!r}; the ready ones are in configs/")
+
+
+def _one_line(error: Exception) -> str:
+    """The last line of what a library says: some put a whole traceback into the message."""
+    if isinstance(error, KeyError):  # an override of a field that does not exist
+        return f"unknown config key: {error.args[0]}; the settings are in ddl_jax/config.py"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    if isinstance(error, (flags.Error, UserError)):
+        return text.removeprefix("ddl_jax.errors.UserError: ")
+    return f"the config cannot be read: {type(error).__name__}: {text}"
+
+
+def variant(config: Config, name: str) -> Config:
+    """The variant of a config file: "" is the file as written, "runlocal" a run of seconds.
+
+    `runlocal` keeps what the experiment does (batch, losses, heads) and shrinks everything else: two
+    steps, a tiny network and a tiny synthetic data set in place of whatever the file reads.
+    """
+    if name not in ("", "runlocal"):
+        raise UserError(f"no variant {name!r} of this config; the only one is :runlocal")
+    if name == "runlocal":
+        domains = config.batch.domains
+        if domains and domains != ("easy",):
+            students = ("low_resolution", "large_pose", "occlusion", "dark")
+            config.batch.domains = ("easy", *students[: max(len(domains) - 1, 0)])
+        config.steps, config.batch_size, config.log_every = 2, 8, 1
+        config.model = Model(
+            name="iresnet_tiny", embedding_size=32, input_size=(32, 32), batch_norm=config.model.batch_norm
+        )
+        config.data, config.evaluation.data = Data(), Data(split="test")
+        config.synthetic = Synthetic(train_identities=12, test_identities=8, easy_views=3, hard_views=2)
+        config.evaluation.folds, config.evaluation.batch_size, config.evaluation.pairs = 4, 32, ()
+        config.optimizer.warmup_steps, config.optimizer.drop_steps = 0, (1,)
+        config.init_from = InitFrom()
+    return config
+
+
+def validate(config: Config) -> None:
+    """Refuses settings that cannot work, whatever the data.
+
+    Raises:
+      UserError: names the first such setting, its value and what is allowed.
+    """
+    for key, allowed in _CHOICES.items():
+        value = _get(config, key)
+        if value not in allowed:
+            raise UserError(f"config.{key} is {value!r}; choose one of {', '.join(allowed)}")
+    for key in _POSITIVE:
+        value = _get(config, key)
+        if not value > 0:
+            raise UserError(f"config.{key} is {value}; it must be above 0")
+    for key in _NOT_NEGATIVE:
+        value = _get(config, key)
+        if not value >= 0:
+            raise UserError(f"config.{key} is {value}; it must not be negative")
+    _validate_together(config)
+
+
+_SOURCES = ("synthetic_faces", "image_folder", "tfds")
+_CHOICES = {
+    "parallelism": ("shard_map", "pmap"),
+    "model.colour": ("RGB", "BGR"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.batch_norm": ("global", "per_device", "frozen"),
+    "data.source": _SOURCES,
+    "evaluation.data.source": _SOURCES,
+    "data.corrupt": ("refuse", "skip"),
+    "evaluation.data.corrupt": ("refuse", "skip"),
+    "batch.kind": ("images", "ddl"),
+    "batch.pairs": ("same_domain", "easy_hard"),
+    "loss.margin": ("arcface", "cosface", "combined"),
+    "loss.arcface.beyond_pi": ("monotone", "none"),
+    "loss.arcface.gradient": ("exact", "straight_through"),
+    "loss.softmax_images": ("singles", "all"),
+    "loss.heads": ("shared", "per_domain"),
+    "loss.distillation.divergence": ("kl", "js", "earth_mover"),
+    "loss.distillation.mining": ("paper", "tface"),
+    "init_from.head": ("keep", "reset", "class_means"),
+}
+_POSITIVE = (
+    "steps", "batch_size", "log_every", "model.embedding_size", "batch.pairs_per_identity",
+    "loss.scale", "loss.distillation.gamma", "optimizer.learning_rate", "optimizer.drop_factor",
+    "checkpoint.every", "checkpoint.keep", "evaluation.batch_size",
+    "synthetic.train_identities", "synthetic.test_identities", "synthetic.easy_views",
+)
+_NOT_NEGATIVE = (
+    "seed", "devices", "data.workers", "evaluation.data.workers", "loss.distillation.weight",
+    "loss.distillation.positive_weight", "loss.distillation.negative_weight",
+    "loss.distillation.order_weight", "optimizer.momentum", "optimizer.weight_decay",
+    "optimizer.warmup_steps", "synthetic.hard_views",
+)
+
+
+def _validate_together(config: Config) -> None:
+    """What no field can tell alone."""
+    for name in ("data", "evaluation.data"):
+        data = _get(config, name)
+        if data.source == "image_folder" and not data.path:
+            raise UserError(f"config.{name}.path is empty; give the folder with one sub-folder an identity")
+        if data.source == "tfds" and not data.path:
+            raise UserError(f"config.{name}.path is empty; give the directory of the prepared data set")
+        if bool(data.metadata) != bool(data.domain_column):
+            raise UserError(f"config.{name}.metadata and domain_column go together; one is empty")
+        for rule in data.domain_rules:
+            if rule.count("=") != 1 or not all(rule.split("=")):
+                raise UserError(f"config.{name}.domain_rules has {rule!r}; write PATTERN=DOMAIN")
+    domains = config.batch.domains
+    if len(set(domains)) != len(domains):
+        raise UserError(f"config.batch.domains is {domains}; name every domain once")
+    if config.batch.kind == "ddl" and len(domains) < 2:
+        raise UserError(
+            f"config.batch.domains is {domains}; a ddl batch needs the teacher and at least one student"
+        )
+    if config.loss.distillation.nodes < 2 or (
+        config.loss.distillation.lowest_node >= config.loss.distillation.highest_node
+    ):
+        raise UserError("config.loss.distillation needs 2 or more nodes and lowest_node < highest_node")
+    drops = config.optimizer.drop_steps
+    if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
+        raise UserError(f"config.optimizer.drop_steps is {drops}; give rising steps above 0")
+    if config.evaluation.folds < 2:
+        raise UserError(f"config.evaluation.folds is {config.evaluation.folds}; give 2 or more")
+    if config.evaluation.every < -1:
+        raise UserError(f"config.evaluation.every is {config.evaluation.every}; -1 never, 0 at the end")
+    if min(config.model.input_size) < 16:
+        raise UserError(f"config.model.input_size is {config.model.input_size}; give 16 pixels or more")
+    if min(config.model.deviation) <= 0:
+        raise UserError(f"config.model.deviation is {config.model.deviation}; give values above 0")
+
+
+def _get(config: Config, key: str) -> Any:
+    value = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def to_json(config: Config) -> str:
+    """The config as JSON text; `from_json` is its inverse."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The config that `to_json` wrote.
+
+    Raises:
+      UserError: the text is not of this version of the settings.
+    """
+    try:
+        return _build(Config, json.loads(text))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"config.json cannot be read: {error}; it is of another version") from error
+
+
+def _build(cls: type, value: Any) -> Any:
+    if dataclasses.is_dataclass(cls):
+        hints = typing.get_type_hints(cls)
+        return cls(**{key: _build(hints[key], item) for key, item in value.items()})
+    if isinstance(cls, types.GenericAlias):  # tuple[...]: JSON knows lists only
+        return tuple(value)
+    return value
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """Names of the settings in which two configs differ, e.g. `optimizer.momentum`."""
+
+    def flat(prefix: str, value: Any) -> dict[str, Any]:
+        if not dataclasses.is_dataclass(value):
+            return {prefix: value}
+        items: dict[str, Any] = {}
+        for field in dataclasses.fields(value):
+            name = f"{prefix}.{field.name}" if prefix else field.name
+            items |= flat(name, getattr(value, field.name))
+        return items
+
+    before, after = flat("", old), flat("", new)
+    return [key for key in after if before.get(key) != after[key]]
