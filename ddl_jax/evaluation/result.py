@@ -59,3 +59,8 @@ def accuracy_metrics(accuracy: Mapping[str, float | np.ndarray]) -> dict[str, fl
         "accuracy_std": accuracy["accuracy_std"],
         "threshold": float(np.mean(accuracy["thresholds"])),
     }
+
+
+def results_of(prefix: str, domains: Mapping[str, ProtocolResult]) -> dict[str, dict[str, float]]:
+    """`{domain: result}` as `{"prefix/domain": metrics}`, the form of results.json."""
+    return {f"{prefix}/{name}": dict(result.metrics) for name, result in domains.items()}
