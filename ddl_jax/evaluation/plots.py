@@ -167,7 +167,7 @@ def _distribution_legend(figure: Figure, *, hard: bool) -> None:
 
 
 def _range(runs: Mapping[str, Mapping[str, Similarities]]) -> tuple[float, float]:
-    """The cosines worth an axis: all but a thousandth at either end, to the next tenth."""
+    """The cosines worth an axis: all but a thousandth at either end, and a tenth around."""
     values = np.concatenate(
         [
             np.quantile(kind, [0.001, 0.999])
@@ -176,7 +176,7 @@ def _range(runs: Mapping[str, Mapping[str, Similarities]]) -> tuple[float, float
             for kind in (domain.positive, domain.negative)
         ]
     )
-    return max(-1.0, np.floor(values.min() * 10) / 10), min(1.0, np.ceil(values.max() * 10) / 10)
+    return max(-1.0, values.min() - 0.1), min(1.0, values.max() + 0.1)
 
 
 def _density(values: np.ndarray, grid: np.ndarray, width: float = 0.025) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""Files of results: strict JSON, whole or not at all, and pages that fetch nothing."""
+
+import html.parser
+import json
+
+import numpy as np
+import pytest
+
+from ddl_jax.evaluation.report import markdown_table, write_report, write_results
+
+RUNS = {
+    "before": {"domains/easy": {"rank_1": 0.5, "images": 1200, "gap": np.nan}},
+    "after": {"domains/easy": {"rank_1": 1.0, "separation": 0.1234}, "extra": {"eer": 0.02}},
+}
+
+
+def test_results_are_strict_json(tmp_path):
+    values = {"a": np.float32(0.5), "n": np.int64(3), "nan": np.nan, "inf": -np.inf, "ok": np.True_}
+    values |= {"folds": np.array([1.0, np.nan]), "none": None}
+    path = write_results(tmp_path / "evaluation" / "7", {"p": values})
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        "p": {"a": 0.5, "n": 3, "nan": None, "inf": None, "ok": True}
+        | {"folds": [1.0, None], "none": None}
+    }
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = write_results(tmp_path, {"p": {"a": 1.0}})
+    with pytest.raises(TypeError):
+        write_results(tmp_path, {"p": {"a": object()}})
+    assert json.loads(path.read_text()) == {"p": {"a": 1.0}}
+    write_results(tmp_path, {"p": {"a": 2.0}})
+    assert json.loads(path.read_text()) == {"p": {"a": 2.0}}
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_markdown():
+    assert markdown_table(RUNS) == (
+        "| protocol | metric | before | after |\n"
+        "|---|---|---:|---:|\n"
+        "| domains/easy | rank_1 | 50.00 % | 100.00 % |\n"
+        "| domains/easy | images | 1,200 | - |\n"
+        "| domains/easy | gap | insufficient data | - |\n"
+        "| domains/easy | separation | - | 0.123 |\n"
+        "| extra | eer | - | 2.00 % |\n"
+    )
+    assert markdown_table({"a|b": {}}) == "| protocol | metric | a\\|b |\n|---|---|---:|\n"
+    assert "images" not in markdown_table(RUNS, metrics=["rank_1"])
+
+
+def test_report_is_one_escaped_page(tmp_path):
+    (tmp_path / "p.png").write_bytes(b"\x89PNG picture")
+    path = tmp_path / "report.html"
+    card = {"data": "faces & <more>", "folds": 10}
+    write_report(
+        path, title="<run>", runs=RUNS, pictures={'"d" & r': tmp_path / "p.png"}, card=card
+    )
+    page = path.read_text(encoding="utf-8")
+    tags = []
+
+    class Tags(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            tags.append((tag, dict(attributes)))
+
+    Tags().feed(page)
+    names = {tag for tag, _ in tags}
+    assert not names & {"script", "link", "iframe", "run", "more"} and {"table", "dl"} <= names
+    (source,) = [attributes["src"] for tag, attributes in tags if tag == "img"]
+    assert source.startswith("data:image/png;base64,") and "http" not in page
+    for text in ("&lt;run&gt;", "faces &amp; &lt;more&gt;", "insufficient data", "50.00 %"):
+        assert text in page
