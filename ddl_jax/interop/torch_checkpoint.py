@@ -1,0 +1,267 @@
+"""Reads PyTorch checkpoints (`.pt`, `.pth`) into named NumPy arrays, without PyTorch.
+
+Both of `torch.save`'s formats are read: the zip archive of torch 1.6 and later, and the older
+single stream. In each a pickle describes the tensors and names their storages, flat runs of
+numbers that lie beside it; so the pickle is read first, as plain descriptions, and bounds are
+checked before a storage is touched.
+"""
+
+import io
+import math
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from ddl_jax.errors import UserError
+from ddl_jax.interop import restricted_pickle
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_STREAM_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+_RESAVE = "save it again with torch.save(model.state_dict(), path)"
+
+# What zipfile raises, NotImplementedError and UnicodeDecodeError among their subclasses.
+_DAMAGED_ARCHIVE = (
+    LookupError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+# Little-endian: the byte order of every machine people train on; others are refused.
+STORAGE_DTYPES: dict[str, np.dtype] = {
+    "DoubleStorage": np.dtype("<f8"),
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(jnp.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+}
+
+
+class _Storage(NamedTuple):
+    kind: str
+    key: str
+    count: int
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.count * STORAGE_DTYPES[self.kind].itemsize
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+_ReadStorage = Callable[[_Storage], bytes]
+
+
+def read_torch_checkpoint(path: epath.PathLike) -> dict[str, np.ndarray]:
+    """Reads the state dict in a PyTorch checkpoint.
+
+    The file holds a state dict or a dict with one under "state_dict"; a "module." that
+    `DataParallel` put before every name is dropped.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      Arrays by name; bfloat16 ones are in JAX's own NumPy type.
+
+    Raises:
+      UserError: no such file, not a checkpoint, damaged, or with more in it than tensors.
+    """
+    name = os.fspath(path)
+    try:
+        with epath.Path(path).open("rb") as file:
+            return _read(file, name)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"{name}: no such file") from error
+
+
+def _read(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
+    file_size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(len(_STREAM_MAGIC))
+    file.seek(0)
+    if head.startswith(_ZIP_MAGIC):
+        contents, read_storage = _open_zip(file, path)
+    elif head == _STREAM_MAGIC:
+        contents, read_storage = _open_stream(file, path)
+    else:
+        raise UserError(f"{path}: not a PyTorch checkpoint: {_RESAVE}")
+    tensors = _state_dict(contents, path)
+
+    storages: dict[str, bytes] = {}
+    arrays = {}
+    for name, tensor in tensors.items():
+        storage = tensor.storage
+        _check_bounds(tensor, f"{path}: tensor {name!r}")
+        # Before reading: a compressed or mistaken entry must not fill the memory.
+        if storage.size > file_size:
+            raise UserError(f"{path}: truncated, storage {storage.key!r} is not in it")
+        if storage.key not in storages:
+            storages[storage.key] = read_storage(storage)
+        arrays[name] = _to_array(tensor, storages[storage.key])
+    return arrays
+
+
+def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
+    try:
+        archive = zipfile.ZipFile(file)
+    except _DAMAGED_ARCHIVE as error:
+        raise UserError(f"{path}: truncated or damaged ({error}): fetch it again") from error
+    names = archive.namelist()
+    prefix = next((n.removesuffix("data.pkl") for n in names if n.endswith("/data.pkl")), None)
+    if prefix is None or f"{prefix}constants.pkl" in names:
+        raise UserError(f"{path}: a zip file, but no checkpoint of tensors: {_RESAVE}")
+
+    def read_entry(entry: str, size: int | None = None) -> bytes:
+        try:
+            info = archive.getinfo(prefix + entry)
+            if size is None or info.file_size == size:
+                return archive.read(info)
+        except _DAMAGED_ARCHIVE as error:
+            raise UserError(f"{path}: damaged ({error}): fetch it again") from error
+        raise UserError(
+            f"{path}: {entry} has {info.file_size} bytes, expected {size}: fetch it again"
+        )
+
+    if f"{prefix}byteorder" in names and read_entry("byteorder") != b"little":
+        raise UserError(f"{path}: written on a big-endian machine: {_RESAVE} on another")
+    contents = _load_pickle(io.BytesIO(read_entry("data.pkl")), path)
+    return contents, lambda storage: read_entry(f"data/{storage.key}", storage.size)
+
+
+def _open_stream(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
+    # Five pickles: magic, version, facts of the machine, the contents, the storages' keys; then
+    # for every key its count as int64 and its numbers.
+    _load_pickle(file, path)
+    _load_pickle(file, path)
+    machine = _load_pickle(file, path)
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise UserError(f"{path}: written on a big-endian machine: {_RESAVE} on another")
+    sizes: dict[str, int] = {}
+    contents = _load_pickle(file, path, lambda s: sizes.__setitem__(s.key, s.size))
+    keys = _load_pickle(file, path)
+
+    positions: dict[str, int] = {}
+    position = file.tell()
+    for key in keys if isinstance(keys, list) else []:
+        positions[key] = position
+        position += 8 + sizes.get(key, 0)
+
+    def read_storage(storage: _Storage) -> bytes:
+        if storage.key not in positions:
+            raise UserError(f"{path}: damaged, storage {storage.key!r} is not in it")
+        file.seek(positions[storage.key])
+        count, numbers = file.read(8), file.read(storage.size)
+        if count != storage.count.to_bytes(8, "little") or len(numbers) != storage.size:
+            raise UserError(f"{path}: truncated or damaged in storage {storage.key!r}: fetch it again")
+        return numbers
+
+    return contents, read_storage
+
+
+def _load_pickle(
+    file: BinaryIO, path: str, notice: Callable[[_Storage], None] | None = None
+) -> Any:
+    """One pickle, with `_Tensor` for every tensor; tells `notice` of every storage."""
+
+    def storage(pid: Any) -> _Storage:
+        match pid:
+            case ("storage", str(kind), str(key), _, int(count), *rest):
+                if kind in STORAGE_DTYPES and count >= 0 and not any(rest):
+                    found = _Storage(kind, key, count)
+                    if notice is not None:
+                        notice(found)
+                    return found
+        raise UserError(f"{path}: a storage this reader does not know, {pid!r}: {_RESAVE}")
+
+    return restricted_pickle.load(
+        file, path=path, allowed=_ALLOWED, persistent_load=storage, encoding="utf-8"
+    )
+
+
+class _Dict(dict):
+    """Stands in for `OrderedDict`, on which torch hangs metadata that nothing here needs."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+    numbers = (offset, *shape, *strides)
+    if not isinstance(storage, _Storage) or not all(isinstance(n, int) for n in numbers):
+        raise pickle.UnpicklingError("a tensor that is none")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+_ALLOWED: dict[str, Callable[..., Any] | str] = {
+    "collections.OrderedDict": _Dict,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch.Size": tuple,
+    **{f"torch.{kind}": kind for kind in STORAGE_DTYPES},
+}
+
+
+def _state_dict(contents: Any, path: str) -> dict[str, _Tensor]:
+    if isinstance(contents, dict) and isinstance(contents.get("state_dict"), dict):
+        contents = contents["state_dict"]
+    if not isinstance(contents, dict) or not contents:
+        raise UserError(f"{path}: holds no state dict: {_RESAVE}")
+    for name, tensor in contents.items():
+        if not isinstance(name, str) or not isinstance(tensor, _Tensor):
+            raise UserError(f"{path}: {name!r} is not a tensor: {_RESAVE}")
+    if all(name.startswith("module.") for name in contents):
+        return {name.removeprefix("module."): tensor for name, tensor in contents.items()}
+    return contents
+
+
+def _check_bounds(tensor: _Tensor, what: str) -> None:
+    storage, offset, shape, strides = tensor
+    sane = len(shape) == len(strides) and min((offset, *shape, *strides)) >= 0
+    # Strides of zero would let a few numbers in the file stand for any amount of memory.
+    sane = sane and math.prod(shape) <= storage.count
+    if sane and math.prod(shape) > 0:
+        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        sane = last < storage.count
+    if not sane:
+        raise UserError(
+            f"{what} of shape {shape} and strides {strides} at {offset} reaches outside its "
+            f"storage of {storage.count} numbers: damaged, fetch the file again"
+        )
+
+
+def _to_array(tensor: _Tensor, numbers: bytes) -> np.ndarray:
+    dtype = STORAGE_DTYPES[tensor.storage.kind]
+    if math.prod(tensor.shape) == 0:
+        return np.zeros(tensor.shape, dtype)
+    flat = np.frombuffer(numbers, dtype)[tensor.offset :]
+    strides = [step * dtype.itemsize for step in tensor.strides]
+    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides).copy()

@@ -1,0 +1,129 @@
+"""The one unpickler: plain data comes through, nothing else is touched."""
+
+import io
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from ddl_jax.errors import UserError
+from ddl_jax.interop import restricted_pickle
+
+
+def load(data, **kwargs):
+    return restricted_pickle.load(io.BytesIO(data), path="faces.bin", **kwargs)
+
+
+def refusal(data, **kwargs):
+    with pytest.raises(UserError) as error:
+        load(data, **kwargs)
+    message = str(error.value)
+    assert message.startswith("faces.bin: ") and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data_comes_through(protocol):
+    value = ([b"\xff\xd8jpeg", b""], [True, False], {"a": (1, -2.5, None)}, "text", 10**30)
+    assert load(pickle.dumps(value, protocol)) == value
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.uint8),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array([True, False]),
+        np.array([1, 2], ">i4"),
+        np.array(1 + 2j),
+        np.zeros((0, 2), np.float16),
+    ],
+    ids=lambda array: str(array.dtype),
+)
+def test_arrays_come_through(array, protocol):
+    data = pickle.dumps([array], protocol)
+    again, want = load(data)[0], pickle.loads(data)[0]
+    np.testing.assert_array_equal(again, want)
+    assert again.dtype == want.dtype and again.shape == want.shape
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_scalars_come_through(protocol):
+    issame = load(pickle.dumps([np.bool_(True), np.float32(0.5)], protocol))
+    assert issame == [True, 0.5] and isinstance(issame[1], np.float32)
+
+
+def test_numpy_1_and_python_2_names():
+    array = pickle.dumps(np.arange(3, dtype=np.uint8), 2)
+    assert load(array.replace(b"numpy._core", b"numpy.core")).tolist() == [0, 1, 2]
+    # A list of two Python 2 strings.
+    assert load(b"\x80\x02]q\x00(U\x03\xff\xd8\x00U\x00e.") == [b"\xff\xd8\x00", b""]
+
+
+def test_leaves_the_file_behind_the_pickle():
+    file = io.BytesIO(pickle.dumps([1], 2) + b"rest")
+    restricted_pickle.load(file, path="faces.bin")
+    assert file.read() == b"rest"
+
+
+class Runs:
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    ("function", "name"), [(os.system, "system"), (eval, "eval"), (getattr, "getattr")]
+)
+def test_nothing_runs(function, name, protocol, tmp_path):
+    marker = tmp_path / "marker"
+    command = f"touch {marker}" if function is os.system else f"open({str(marker)!r}, 'w')"
+    message = refusal(pickle.dumps([b"face", Runs(function, command)], protocol))
+    assert f"{name}'" in message and "nothing was run" in message
+    assert not marker.exists()
+
+
+def test_nothing_runs_by_the_older_instructions(tmp_path):
+    marker = tmp_path / "marker"
+    call = f"(S'touch {marker}'\nios\nsystem\n.".encode()
+    assert "'os.system'" in refusal(call)
+    assert not marker.exists()
+
+
+def test_objects_are_refused():
+    assert "PosixPath" in refusal(pickle.dumps(__import__("pathlib").PosixPath("a")))
+    message = refusal(pickle.dumps(np.array([{}], object)))
+    assert "damaged (an array of type 'O" in message
+
+
+STATE_FOR_A_FUNCTION = b"\x80\x02c_codecs\nencode\n}U\x04nameU\x01xsb."
+PERSISTENT_ID = b"\x80\x02U\x01aQ."
+# numpy.dtype('f8') whose state claims another kind of contents, around the pointer 0x41.
+STATE_OF_A_TYPE = (
+    b"\x80\x02cnumpy\ndtype\nU\x02f8\x85R"
+    b"(K\x03U\x01|NNNK\x08K\x01K\x3ftb."
+)
+
+
+def test_our_own_functions_cannot_be_changed():
+    assert "state for a function" in refusal(STATE_FOR_A_FUNCTION)
+    assert "persistent id" in refusal(PERSISTENT_ID)
+    loaded = load(STATE_OF_A_TYPE)
+    assert loaded.dtype == np.float64 and loaded.dtype.flags == np.dtype("f8").flags
+
+
+def test_allows_what_the_caller_names():
+    data = b"\x80\x02cpkg\nPair\nK\x01K\x02\x86R."
+    assert "'pkg.Pair'" in refusal(data)
+    assert load(data, allowed={"pkg.Pair": lambda a, b: (a, b)}) == (1, 2)
+
+
+def test_damage_is_one_line():
+    whole = pickle.dumps(([b"face" * 5, np.arange(4)], [True]), 4)
+    for length in range(len(whole)):
+        refusal(whole[:length])

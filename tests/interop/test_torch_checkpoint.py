@@ -1,0 +1,226 @@
+"""The checkpoint reader: both formats, and files that are damaged or want to run something."""
+
+import os
+import pickle
+import zipfile
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddl_jax.errors import UserError
+from ddl_jax.interop import read_torch_checkpoint, write_torch_checkpoint
+
+ARRAYS = {
+    "weight": np.arange(24, dtype=np.float32).reshape(4, 3, 2),
+    "half": np.array([0.5, -2], np.float16),
+    "brain": np.array([0.5, -2], jnp.bfloat16),
+    "count": np.array(7, np.int64),
+    "flags": np.array([True, False]),
+    "none": np.zeros((0, 3), np.float32),
+}
+
+
+def entries_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def write_zip(path, entries, prefix="archive"):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(f"{prefix}/{name}", data)
+
+
+def write_stream(path, arrays):
+    """The format of torch before 1.6, around the pickle that our zip writer makes."""
+    write_torch_checkpoint(path, arrays)
+    contents = entries_of(path)["data.pkl"]
+    keys = [str(n) for n in range(len(arrays))]
+    facts = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
+    with open(path, "wb") as file:
+        file.write(pickle.dumps(0x1950A86A20F9469CFC6C, 2))
+        file.write(pickle.dumps(1001, 2) + pickle.dumps(facts, 2) + contents)
+        file.write(pickle.dumps(keys, 2))
+        for array in arrays.values():
+            file.write(array.size.to_bytes(8, "little") + array.tobytes())
+
+
+def refusal(path):
+    with pytest.raises(UserError) as error:
+        read_torch_checkpoint(path)
+    message = str(error.value)
+    assert "\n" not in message and str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("write", [write_torch_checkpoint, write_stream])
+def test_reads_what_was_written(write, tmp_path):
+    path = tmp_path / "weights.pt"
+    write(path, ARRAYS)
+    arrays = read_torch_checkpoint(path)
+    assert list(arrays) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
+
+
+def test_equal_weights_are_equal_files(tmp_path):
+    for name in ("a.pt", "b.pt"):
+        write_torch_checkpoint(tmp_path / name, ARRAYS)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+
+
+def test_torch_reads_what_we_write_and_we_what_it_does(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.pt"
+    write_torch_checkpoint(path, ARRAYS)
+    loaded = torch.load(path, weights_only=True)
+    np.testing.assert_array_equal(loaded["weight"].numpy(), ARRAYS["weight"])
+    for zipped in (True, False):
+        state = {"transposed": loaded["weight"].T, "slice": loaded["weight"][1:3, ::2]}
+        torch.save(state, path, _use_new_zipfile_serialization=zipped)
+        arrays = read_torch_checkpoint(path)
+        for name, tensor in state.items():
+            np.testing.assert_array_equal(arrays[name], tensor.numpy())
+
+
+def tensor_pickle(offset, shape, strides, *, count=6, name=b"weight", kind=b"FloatStorage"):
+    """A state dict of one tensor over storage "0", by hand."""
+
+    def plain(value):
+        return pickle.dumps(value, 2)[2:-1]
+
+    return b"".join(
+        [
+            b"\x80\x02}(" + plain(name.decode()),
+            b"ctorch._utils\n_rebuild_tensor_v2\n(",
+            b"(" + plain("storage") + b"ctorch\n" + kind + b"\n" + plain("0") + plain("cpu"),
+            plain(count) + b"tQ" + plain(offset) + plain(shape) + plain(strides) + plain(False),
+            b"ccollections\nOrderedDict\n)R" + b"tR" + b"u.",
+        ]
+    )
+
+
+def write_tensor(path, *args, data=np.arange(6, dtype=np.float32).tobytes(), **kwargs):
+    write_zip(path, {"data.pkl": tensor_pickle(*args, **kwargs), "data/0": data})
+
+
+def test_follows_offsets_and_strides(tmp_path):
+    path = tmp_path / "weights.pt"
+    write_tensor(path, 1, (2, 2), (1, 3))
+    np.testing.assert_array_equal(read_torch_checkpoint(path)["weight"], [[1, 4], [2, 5]])
+
+
+def test_drops_the_wrappings(tmp_path):
+    path = tmp_path / "weights.pt"
+    inner = tensor_pickle(0, (6,), (1,), name=b"module.fc.weight")[2:-1]
+    outer = b"\x80\x02}(" + pickle.dumps("state_dict", 2)[2:-1] + inner
+    epoch = pickle.dumps("epoch", 2)[2:-1] + pickle.dumps(3, 2)[2:-1]
+    write_zip(path, {"data.pkl": outer + epoch + b"u.", "data/0": bytes(24)})
+    assert list(read_torch_checkpoint(path)) == ["fc.weight"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [
+        (0, (7,), (1,)),
+        (1, (6,), (1,)),
+        (0, (2, 2), (5, 1)),
+        (-1, (2,), (1,)),
+        (5, (2,), (-1,)),
+        (0, (2,), (1, 1)),
+        (0, (10**12,), (0,)),
+        (0, (-1, -6), (1, 1)),
+    ],
+)
+def test_no_tensor_reaches_outside_its_storage(offset, shape, strides, tmp_path):
+    path = tmp_path / "weights.pt"
+    write_tensor(path, offset, shape, strides)
+    assert "reaches outside its storage" in refusal(path)
+
+
+def test_storages_are_as_long_as_they_say(tmp_path):
+    path = tmp_path / "weights.pt"
+    write_tensor(path, 0, (6,), (1,), data=bytes(20))
+    assert "data/0 has 20 bytes, expected 24" in refusal(path)
+    write_tensor(path, 0, (6,), (1,), count=10**12)
+    assert "truncated" in refusal(path)
+    write_zip(path, {"data.pkl": tensor_pickle(0, (6,), (1,))})
+    assert "damaged" in refusal(path)
+    write_tensor(path, 0, (6,), (1,), kind=b"QuantizedStorage")
+    assert "torch.QuantizedStorage" in refusal(path)
+
+
+class Runs:
+    """Pickles to a call of `function`."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("place", ["zip", "stream"])
+@pytest.mark.parametrize("function", [os.system, eval])
+def test_runs_nothing(place, function, tmp_path):
+    path, marker = tmp_path / "weights.pt", tmp_path / "marker"
+    command = f"touch {marker}" if function is os.system else f"open({str(marker)!r}, 'w')"
+    payload = pickle.dumps({"state_dict": {"weight": Runs(function, command)}}, 2)
+    if place == "zip":
+        write_zip(path, {"data.pkl": payload})
+    else:
+        path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + payload)
+    message = refusal(path)
+    assert ("system" if function is os.system else "eval") in message
+    assert not marker.exists()
+
+
+def test_other_files_are_told_apart(tmp_path):
+    path = tmp_path / "weights.pt"
+    assert "no such file" in refusal(path)
+    path.write_bytes(b"<html>not found</html>")
+    assert "not a PyTorch checkpoint: save it again with torch.save" in refusal(path)
+    path.write_bytes(b"")
+    assert "not a PyTorch checkpoint" in refusal(path)
+    write_zip(path, {"data.pkl": b"", "constants.pkl": b""})
+    assert "a zip file, but no checkpoint" in refusal(path)
+    write_zip(path, {"data.pkl": pickle.dumps([1, 2], 2)})
+    assert "holds no state dict" in refusal(path)
+    write_zip(path, {"data.pkl": pickle.dumps({"epoch": 3}, 2)})
+    assert "'epoch' is not a tensor" in refusal(path)
+    write_zip(path, {"data.pkl": b"", "byteorder": b"big"})
+    assert "big-endian" in refusal(path)
+
+
+@pytest.mark.parametrize("write", [write_torch_checkpoint, write_stream])
+def test_truncated_files_are_refused_in_one_line(write, tmp_path):
+    path = tmp_path / "weights.pt"
+    write(path, ARRAYS)
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, 7):
+        path.write_bytes(whole[:length])
+        refusal(path)
+
+
+@pytest.mark.parametrize("write", [write_torch_checkpoint, write_stream])
+def test_a_wrong_byte_is_a_refusal_or_harmless(write, tmp_path):
+    path = tmp_path / "weights.pt"
+    write(path, ARRAYS)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.choice(len(whole), 300):
+        # Never the instruction whose index makes Python's own unpickler take gigabytes.
+        damaged = bytearray(whole)
+        damaged[position] = rng.choice([b for b in range(256) if b != ord("r")])
+        path.write_bytes(damaged)
+        try:
+            read_torch_checkpoint(path)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_torch_has_no_strings(tmp_path):
+    with pytest.raises(UserError, match="name: torch has no tensors of type"):
+        write_torch_checkpoint(tmp_path / "weights.pt", {"name": np.array(["a"])})

@@ -1,0 +1,150 @@
+"""Every backbone by name: shapes, types, counts, options."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddl_jax.errors import UserError
+from ddl_jax.models import BACKBONES, create_backbone
+from ddl_jax.models.iresnet import IResNet
+
+# Of the PyTorch originals, requires_grad or not: the last 512 are the fixed scale of `features`.
+TORCH_PARAMETERS = {
+    "iresnet18": 24_025_600,
+    "iresnet34": 34_139_328,
+    "iresnet50": 43_590_848,
+    "iresnet100": 65_156_160,
+    "iresnet200": 118_833_920,
+}
+
+
+def small(**options):
+    """The same network, quick to compile."""
+    return IResNet(depths=(1, 2), widths=(4, 8), stem_width=4, embedding_size=16, **options)
+
+
+def small_images(count=4):
+    return jnp.float32(np.random.default_rng(0).normal(size=(count, 16, 12, 3)))
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return jax.jit(small().init)(jax.random.key(1), small_images())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_embeds_in_float32(name):
+    module = create_backbone(name, embedding_size=96, dtype=jnp.bfloat16)
+    images = jax.ShapeDtypeStruct((2, 112, 112, 3), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), images)
+    embeddings = jax.eval_shape(module.apply, variables, images)
+    assert embeddings.shape == (2, 96) and embeddings.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("name", TORCH_PARAMETERS)
+def test_as_many_parameters_as_torch(name):
+    images = jax.ShapeDtypeStruct((1, 112, 112, 3), jnp.float32)
+    variables = jax.eval_shape(create_backbone(name).init, jax.random.key(0), images)
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+    fixed = variables["batch_stats"]["features"]["scale"]
+    assert count + math.prod(fixed.shape) == TORCH_PARAMETERS[name]
+
+
+def test_starts_as_insightface_does(variables):
+    block = variables["params"]["layer2_1"]
+    assert float(jnp.std(block["conv1"]["kernel"])) == pytest.approx(0.1, rel=0.1)
+    np.testing.assert_array_equal(block["bn3"]["scale"], np.ones(8))
+    np.testing.assert_array_equal(block["prelu"]["slope"], np.full(8, 0.25))
+
+
+def test_takes_other_image_sizes():
+    images = jax.ShapeDtypeStruct((2, 56, 48, 3), jnp.float32)
+    module = create_backbone("iresnet_tiny")
+    assert jax.eval_shape(module.init_with_output, jax.random.key(0), images)[0].shape == (2, 512)
+
+
+def test_bfloat16_is_close(variables):
+    images = small_images()
+    exact = small().apply(variables, images)
+    half = small(dtype=jnp.bfloat16).apply(variables, images)
+    assert half.dtype == jnp.float32
+    assert 0 < jnp.max(jnp.abs(half - exact)) < 0.05 * jnp.max(jnp.abs(exact))
+
+
+def test_frozen_batch_norm_trains_as_it_evaluates(variables):
+    module = small(batch_norm="frozen")
+    images = small_images()
+    np.testing.assert_array_equal(
+        module.apply(variables, images, train=True), module.apply(variables, images)
+    )
+
+
+def test_eight_devices_train_as_one(variables):
+    images = small_images(16)
+
+    def gradients(module, images):
+        def objective(params):
+            trained = {**variables, "params": params}
+            y, state = module.apply(trained, images, train=True, mutable=["batch_stats"])
+            return jnp.mean(jnp.square(y - 1)), state["batch_stats"]
+
+        return jax.grad(objective, has_aux=True)(variables["params"])
+
+    def step(images):
+        mapped = small(axis_name="data")
+        return jax.lax.pmean(gradients(mapped, images), "data")
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec
+    many = jax.jit(
+        jax.shard_map(step, mesh=mesh, in_specs=spec("data"), out_specs=spec(), check_vma=False)
+    )(images)
+    one = jax.jit(lambda images: gradients(small(), images))(images)
+
+    for a, b in zip(jax.tree.leaves(many), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * float(jnp.max(jnp.abs(b)) + 1))
+
+
+def test_remat_changes_nothing(variables):
+    images = small_images()
+
+    def loss(params, module):
+        trained = {**variables, "params": params}
+        y, _ = module.apply(trained, images, train=True, mutable=["batch_stats"])
+        return jnp.mean(jnp.square(y - 1))
+
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    plain = gradient(variables["params"], small())
+    again = gradient(variables["params"], small(remat=True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), plain, again)
+
+
+def test_dropout_is_for_training_only(variables):
+    module = small(dropout=0.5, batch_norm="frozen")
+    images = small_images()
+    evaluated = module.apply(variables, images)
+    dropped = module.apply(
+        variables, images, train=True, rngs={"dropout": jax.random.key(0)}
+    )
+    assert jnp.max(jnp.abs(dropped - evaluated)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("iresnet19", {}, "unknown backbone 'iresnet19': use one of iresnet18, "),
+        ("iresnet18", {"drop_out": 0.1}, "unknown option 'drop_out' of backbone iresnet18"),
+        ("iresnet18", {"depths": (1, 1, 1, 1)}, "unknown option 'depths'"),
+        ("iresnet18", {"batch_norm": "sync"}, "unknown batch_norm 'sync': use one of global"),
+        ("iresnet18", {"dropout": 1.0}, "dropout is 1.0"),
+        ("iresnet18", {"embedding_size": 0}, "embedding_size is 0"),
+    ],
+)
+def test_refuses_what_it_does_not_know(name, options, says):
+    with pytest.raises(UserError, match=says) as error:
+        create_backbone(name, **options)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,54 @@
+"""What a network expects of its images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ddl_jax.errors import UserError
+from ddl_jax.models import ModelCard
+
+
+def test_normalises_to_minus_one_and_one_by_default():
+    pixels = np.array([[[0, 255, 51]]], np.uint8)
+    y = ModelCard("iresnet18").normalise(pixels)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, [[[-1.0, 1.0, -0.6]]], atol=1e-6)
+
+
+def test_takes_rgb_and_gives_the_networks_order():
+    card = ModelCard("iresnet18", colour="BGR", mean=(1, 2, 3), deviation=(1, 2, 4))
+    pixels = np.tile(np.array([11, 22, 33], np.uint8), (2, 4, 5, 1))
+    want = np.tile(np.array([32, 10, 2], np.float32), (2, 4, 5, 1))
+    np.testing.assert_array_equal(card.normalise(pixels), want)
+
+
+def test_survives_json():
+    card = ModelCard("iresnet50", input_size=(112, 96), colour="BGR", source="somewhere")
+    again = ModelCard.from_json(json.loads(json.dumps(card.to_json())))
+    assert again == card and hash(again) == hash(card)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"colour": "rgb"}, "colour is 'rgb', use 'RGB' or 'BGR'"),
+        ({"input_size": (112,)}, "input_size"),
+        ({"input_size": (112, 0)}, "input_size"),
+        ({"input_size": 112}, "input_size is 112"),
+        ({"mean": (1.0, 2.0)}, "mean is"),
+        ({"mean": (1.0, 2.0, float("nan"))}, "mean is"),
+        ({"deviation": (1.0, 2.0, 0.0)}, "deviation is"),
+        ({"embedding_size": 0}, "embedding_size is 0"),
+        ({"size": 3}, "unknown field 'size'"),
+    ],
+)
+def test_refuses_what_no_network_has(fields, says):
+    with pytest.raises(UserError, match=says) as error:
+        ModelCard.from_json({"network": "iresnet18", **fields})
+    assert "\n" not in str(error.value)
+
+
+def test_needs_a_network():
+    with pytest.raises(UserError, match="no field 'network'"):
+        ModelCard.from_json({})
