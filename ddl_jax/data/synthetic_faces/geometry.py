@@ -18,19 +18,31 @@ _TABLE_Y = np.linspace(_Y_LOW, _Y_HIGH, _ROWS, dtype=np.float32)
 _JAW_DEPTH = 0.42
 
 
+def _row(y: np.ndarray) -> np.ndarray:
+    """The table's row for each y; `take` clips what lies outside."""
+    return ((y - _Y_LOW) * np.float32((_ROWS - 1) / (_Y_HIGH - _Y_LOW))).astype(np.int32)
+
+
 @dataclasses.dataclass(frozen=True)
 class Solid:
-    """Half width, half depth and middle (z) of the ellipse at each y of the table."""
+    """Inverse half width, inverse half depth and middle (z) of the ellipse at each y of a table."""
 
-    width: np.ndarray
-    depth: np.ndarray
+    across: np.ndarray
+    along: np.ndarray
     middle: np.ndarray
+
+    @classmethod
+    def of(cls, width: np.ndarray, depth: np.ndarray, middle: np.ndarray) -> "Solid":
+        return cls(*(a.astype(np.float32) for a in (1 / width, 1 / depth, middle)))
 
     def at(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The three at any y, from the nearest row of the table."""
-        row = ((y - _Y_LOW) * ((_ROWS - 1) / (_Y_HIGH - _Y_LOW))).astype(np.int32)
-        np.clip(row, 0, _ROWS - 1, out=row)
-        return self.width[row], self.depth[row], self.middle[row]
+        row = _row(y)
+        return tuple(a.take(row, mode="clip") for a in (self.across, self.along, self.middle))
+
+    def width_at(self, y: np.ndarray) -> np.ndarray:
+        """The half width at any y."""
+        return 1 / self.across.take(_row(y), mode="clip")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +72,7 @@ def head_solid(face: Identity) -> Solid:
     outline = _outline(_TABLE_Y, face.skull, face.jaw)
     width = face.width * (1 - face.taper * down**1.5) * outline
     depth = face.depth * (1 - _JAW_DEPTH * down) * _outline(_TABLE_Y, 2.6, 7.0)
-    return Solid(*(a.astype(np.float32) for a in (width, depth, face.depth * _JAW_DEPTH * down)))
+    return Solid.of(width, depth, face.depth * _JAW_DEPTH * down)
 
 
 def hair_solid(face: Identity) -> Solid:
@@ -72,7 +84,7 @@ def hair_solid(face: Identity) -> Solid:
     depth = face.depth * (1 + 0.6 * hair.top) * _outline(up, 2.6, 1.0)
     outside = _TABLE_Y < -1 - hair.top
     width[outside] = depth[outside] = 1e-4
-    return Solid(width.astype(np.float32), depth.astype(np.float32), np.zeros_like(_TABLE_Y))
+    return Solid.of(width, depth, np.zeros_like(_TABLE_Y))
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
@@ -102,12 +114,14 @@ def meet_solid(rays: Rays, solid: Solid, guess: float | np.ndarray, steps: int):
     (x, y, z), (ax, ay, az) = rays.origin, rays.axis
     depth = guess
     for _ in range(steps):
-        width, thick, middle = solid.at(y + depth * ay)
-        w2, d2 = 1 / (width * width), 1 / (thick * thick)
-        za = z - middle
-        a = ax * ax * w2 + az * az * d2
-        b = x * ax * w2 + za * az * d2
-        clearance = b * b - a * (x * x * w2 + za * za * d2 - 1)
+        across, along, middle = solid.at(y + depth * ay)
+        # In units of the half axes the ellipse is a circle.
+        u, v = x * across, (z - middle) * along
+        across *= ax
+        along *= az
+        a = across * across + along * along
+        b = u * across + v * along
+        clearance = b * b - a * (u * u + v * v - 1)
         depth = (np.sqrt(np.maximum(clearance, 0)) - b) / a
     # The half chord: about the square root of the distance to the outline.
     return depth, clearance / a
@@ -127,5 +141,5 @@ def meet_ellipsoid(rays: Rays, centre: np.ndarray, axes: np.ndarray, tilt: float
 
 def angle_on(solid: Solid, point: np.ndarray) -> np.ndarray:
     """The angle around the head, radians: 0 in the middle of the face, +-pi at the back."""
-    width, depth, middle = solid.at(point[1])
-    return np.arctan2(point[0] * depth, (point[2] - middle) * width)
+    across, along, middle = solid.at(point[1])
+    return np.arctan2(point[0] * across, (point[2] - middle) * along)

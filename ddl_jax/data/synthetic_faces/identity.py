@@ -134,28 +134,28 @@ def draw_identity(seed: int, number: int) -> Identity:
     """Identity `number` of the population `seed`: a pure function of the two."""
     rng = np.random.default_rng([seed, _STREAM, number])
     uniform = rng.uniform
-    melanin = uniform()
+    melanin = uniform() ** 1.4
     skin = np.clip(_along(_SKIN, melanin) * uniform(0.92, 1.06) + rng.normal(0, 5, 3), 30, 252)
-    redness = np.array([uniform(-6, 40), uniform(-58, -30), uniform(-46, -16)])
+    redness = skin * np.array([uniform(-0.05, 0.1), uniform(-0.36, -0.16), uniform(-0.3, -0.1)])
     return Identity(
         number=number,
-        width=uniform(0.64, 0.8), taper=uniform(0.0, 0.34), jaw=uniform(2.0, 5.5),
+        width=uniform(0.6, 0.82), taper=uniform(0.0, 0.36), jaw=uniform(2.0, 5.5),
         skull=uniform(2.0, 3.0), depth=uniform(0.78, 0.92),
         skin=skin, texture_seed=int(rng.integers(2**31)), blotches=uniform(0.02, 0.12),
         freckles=int(rng.integers(20, 90)) if rng.random() < 0.2 * (1.4 - melanin) else 0,
         moles=int(rng.poisson(1.2)), blush=uniform(0, 0.35), wrinkles=uniform() ** 2,
-        eye_distance=uniform(0.25, 0.36), eye_height=uniform(-0.12, 0.06),
-        eye_width=uniform(0.105, 0.16), eye_opening=uniform(0.036, 0.075),
+        eye_distance=uniform(0.23, 0.37), eye_height=uniform(-0.16, 0.08),
+        eye_width=uniform(0.1, 0.165), eye_opening=uniform(0.034, 0.08),
         eye_slant=uniform(-0.2, 0.26), eye_lid=uniform(0.015, 0.06), lashes=uniform(),
         iris=np.clip(_along(_IRIS, uniform()) * uniform(0.8, 1.2), 10, 220),
         brow_height=uniform(0.12, 0.22), brow_length=uniform(0.13, 0.21),
         brow_thickness=uniform(0.014, 0.05), brow_arch=uniform(0.0, 0.07),
         brow_slant=uniform(-0.22, 0.22), brow_opacity=uniform(0.35, 0.95),
-        nose_length=uniform(0.27, 0.46), nose_width=uniform(0.1, 0.2),
+        nose_length=uniform(0.25, 0.46), nose_width=uniform(0.1, 0.22),
         nose_bridge=uniform(0.05, 0.1), nose_height=uniform(0.12, 0.28),
-        mouth_height=uniform(0.5, 0.66), mouth_width=uniform(0.16, 0.29),
-        lip_upper=uniform(0.018, 0.06), lip_lower=uniform(0.028, 0.085),
-        lip_colour=np.clip(skin * 0.9 + redness, 20, 235),
+        mouth_height=uniform(0.5, 0.68), mouth_width=uniform(0.15, 0.31),
+        lip_upper=uniform(0.015, 0.07), lip_lower=uniform(0.025, 0.095),
+        lip_colour=np.clip(skin * 0.95 + redness, 20, 235),
         ear_size=uniform(0.15, 0.25), ear_stand=uniform(0.02, 0.11),
         cheekbone=uniform(), chin_dimple=uniform() ** 3,
         beard=Beard(rng.choice(5, p=[.62, .12, .08, .08, .1])),

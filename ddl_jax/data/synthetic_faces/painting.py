@@ -32,8 +32,8 @@ class Chart:
 
     def place(self, solid: Solid, points: np.ndarray) -> np.ndarray:
         """Points [n, 2] as seen from the front, (x, y), to pixels [n, 2]."""
-        width, _, _ = solid.at(points[:, 1])
-        angle = np.arcsin(np.clip(points[:, 0] / width, -0.995, 0.995))
+        sine = points[:, 0] / solid.width_at(points[:, 1])
+        angle = np.arcsin(np.minimum(np.maximum(sine, -0.995), 0.995))
         return np.stack(self.to_pixels(angle, points[:, 1]), 1)
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
@@ -85,11 +85,20 @@ def glaze(picture: np.ndarray, points: np.ndarray, colour, opacity: float,
     blend(region, np.asarray(colour, np.float32), mask * np.float32(opacity / 255))
 
 
+def spread(plane: np.ndarray, weights=(1.0, 1.0, 1.0)) -> np.ndarray:
+    """A plane [h, w] times each weight, [h, w, 3]; broadcasting over three channels is slow."""
+    return cv2.merge([plane * np.float32(weight) for weight in weights])
+
+
 def blend(region: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
-    """`colour` over a region in place; alpha [h, w], 0 to 1."""
-    if region.ndim == 3:
-        alpha = alpha[..., None]
-    region[:] = region + alpha * (colour - region)
+    """`colour`, one or a picture, over a region in place; alpha float32 [h, w], 0 to 1."""
+    if region.ndim == 2:
+        region += alpha * (colour - region)
+        return
+    if colour.ndim == 1:
+        colour = spread(np.ones_like(alpha), colour)
+    mixed = cv2.blendLinear(colour, region.astype(np.float32, copy=False), alpha, 1 - alpha)
+    region[:] = mixed
 
 
 def oval(x: float, y: float, half_width: float, half_height: float, slant: float = 0.0,

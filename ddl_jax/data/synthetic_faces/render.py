@@ -10,14 +10,14 @@ from ddl_jax.data.synthetic_faces import geometry as geo
 from ddl_jax.data.synthetic_faces.features import paint_features
 from ddl_jax.data.synthetic_faces.hair import HAIR_CHART, paint_hair
 from ddl_jax.data.synthetic_faces.identity import Identity, draw_identity
-from ddl_jax.data.synthetic_faces.painting import blend, glaze, oval
+from ddl_jax.data.synthetic_faces.painting import blend, glaze, oval, spread
 from ddl_jax.data.synthetic_faces.skin import FACE_CHART, paint_relief, paint_skin
 from ddl_jax.data.synthetic_faces.view import View, draw_view, view_rng
 
 # Pictures are rendered this much larger and averaged down, against jagged outlines.
 _OVERSAMPLING = 1.5
-_HEAD_SHARE = 0.405  # pixels a head unit, as a share of the picture's side
-_HEAD_CENTRE = (0.5, 0.515)  # shares of the picture's side
+_HEAD_SHARE = 0.43  # pixels a head unit, as a share of the picture's side
+_HEAD_CENTRE = (0.5, 0.53)  # shares of the picture's side
 _DEPTH_GUESS = 0.6  # head units: where the ray's search begins
 
 
@@ -98,17 +98,18 @@ def _shape_head(sitter: Sitter, camera: _Camera) -> tuple[np.ndarray, np.ndarray
     front = face.depth
     length = face.nose_length
     # The ridge leans: its upper end sinks in between the eyes.
-    ridge = np.array([0, face.eye_height + 0.52 * length, front + 0.1 * face.nose_height - 0.06])
-    _add_ellipsoid(camera, depth, cover, ridge,
-                   np.array([face.nose_bridge, 0.62 * length, 0.55 * face.nose_height + 0.03]),
-                   tilt=-0.55 * face.nose_height / length, fillet=0.035)
-    tip = np.array([0, tip_y, front + 0.36 * face.nose_height - 0.03])
+    high = face.nose_height
+    ridge = np.array([0, face.eye_height + 0.5 * length, front + 0.22 * high - 0.09])
+    _add_ellipsoid(camera, depth, cover, ridge, np.array(
+        [1.1 * face.nose_bridge, 0.68 * length, 0.45 * high + 0.03]),
+        tilt=np.arctan(0.75 * high / length), fillet=0.08)
+    tip = np.array([0, tip_y - 0.01, front + 0.42 * high - 0.05])
     _add_ellipsoid(camera, depth, cover, tip, np.array(
-        [0.52 * face.nose_width, 0.085, 0.5 * face.nose_height]), fillet=0.03)
+        [0.55 * face.nose_width, 0.09, 0.5 * high]), fillet=0.06)
     for side in (-1, 1):
         wing = np.array([side * 0.6 * face.nose_width, tip_y + 0.015, front - 0.02])
         _add_ellipsoid(camera, depth, cover, wing, np.array(
-            [0.42 * face.nose_width, 0.06, 0.1]), fillet=0.03)
+            [0.42 * face.nose_width, 0.065, 0.11]), fillet=0.05)
     return depth, cover
 
 
@@ -128,10 +129,12 @@ def _shade(height: np.ndarray, camera: _Camera, view: View, shine: float) -> np.
     towards = (z - x * across - y * down) / length
     # Skin scatters light past the edge of the shadow.
     lit = view.ambient + view.diffuse * np.clip((towards + 0.25) / 1.25, 0, 1)
-    gloss = shine * np.clip(2 * towards / length - z, 0, 1) ** 14
+    gloss = np.clip(2 * towards / length - z, 0, 1)
+    for _ in range(4):
+        gloss *= gloss  # to the 16th power
     # The rim, seen at a glancing angle, is darker.
-    lit = lit * (0.72 + 0.28 / length) + gloss
-    return lit[..., None] * view.tint.astype(np.float32)
+    lit = lit * (0.72 + 0.28 / length) + shine * gloss
+    return spread(lit, view.tint)
 
 
 def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View) -> np.ndarray:
@@ -176,7 +179,7 @@ def _draw_hair(canvas, sitter: Sitter, camera: _Camera, view: View, depth, cover
     rough = cv2.cvtColor(strands[..., :3], cv2.COLOR_RGB2GRAY) * np.float32(4e-4 * (0.4 + curl))
     light = _shade(ahead + rough, camera, view, shine=0.12)
     shadow = cv2.GaussianBlur(visible, (0, 0), 0.03 * camera.scale)
-    canvas *= (1 - 0.35 * shadow * (cover > 0))[..., None]
+    canvas *= spread(1 - 0.35 * shadow * (cover > 0))
     blend(canvas, strands[..., :3] * light, visible)
 
 
@@ -193,13 +196,13 @@ def render(sitter: Sitter, view: View, rng: np.random.Generator, size: int) -> n
     albedo = _remap(texture, FACE_CHART, angle, point[1])
     relief = _remap(sitter.relief, FACE_CHART, angle, point[1])
     canvas = _paint_backdrop(sitter, camera, view)
-    light = _shade(np.where(cover > 0, depth + relief, 0), camera, view, shine=0.1)
+    light = _shade(np.where(cover > 0, depth + relief, 0), camera, view, shine=0.07)
     blend(canvas, albedo * light, cover)
     _draw_hair(canvas, sitter, camera, view, depth, cover)
     occlusion.paint_in_front(canvas, kind, rng)
 
     image = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    image = 255 * (np.clip(image, 0, 255) / 255) ** np.float32(view.gamma)
+    image = 255 * cv2.pow(np.clip(image, 0, 255) / 255, view.gamma)
     image = image + np.float32(view.noise) * rng.standard_normal(image.shape, dtype=np.float32)
     image = domains.photograph(np.clip(image, 0, 255), view.domain, rng)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)

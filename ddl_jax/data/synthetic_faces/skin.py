@@ -5,7 +5,8 @@ import numpy as np
 from ddl_jax.data.synthetic_faces.geometry import Solid
 from ddl_jax.data.synthetic_faces.identity import Beard, Identity
 from ddl_jax.data.synthetic_faces.painting import (
-    Chart, blend, disc, glaze, mirror, oval, smooth_noise)
+    Chart, blend, disc, glaze, mirror, oval, smooth_noise,
+    spread)
 
 FACE_CHART = Chart(columns=512, rows=232, y_low=-1.16, y_high=1.16)
 
@@ -59,7 +60,7 @@ def paint_skin(face: Identity, solid: Solid) -> np.ndarray:
     shape = (FACE_CHART.rows, FACE_CHART.columns)
     blotches = face.blotches * smooth_noise(rng, shape, (9, 24))
     pores = 0.02 * smooth_noise(rng, shape, (116, 256))
-    skin = face.skin * (1 + blotches + pores)[..., None]
+    skin = spread(1 + blotches + pores, face.skin)
     flush = np.array([1.06, 0.8, 0.8]) * face.skin
     _both_sides(skin, FACE_CHART, solid, oval(0.4, 0.27, 0.15, 0.11), flush, face.blush, 8)
     shadow = face.skin * (0.78, 0.7, 0.72)
@@ -74,8 +75,7 @@ def paint_skin(face: Identity, solid: Solid) -> np.ndarray:
     _spots(skin, face, solid, rng)
     if face.beard:
         bristle = 1 + 0.22 * smooth_noise(rng, shape, (116, 170))
-        colour = (0.75 * face.hair.colour + 8) * bristle[..., None]
-        blend(skin, colour, _beard_mask(face, solid))
+        blend(skin, spread(bristle, 0.75 * face.hair.colour + 8), _beard_mask(face, solid))
     return np.clip(skin, 0, 255).astype(np.uint8)
 
 

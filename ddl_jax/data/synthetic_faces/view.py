@@ -42,9 +42,9 @@ def view_rng(seed: int, identity: int, domain: str, number: int) -> np.random.Ge
 
 
 def _draw_light(rng: np.random.Generator) -> tuple[float, float, float]:
-    across, up = rng.uniform(-0.75, 0.75), rng.uniform(-0.75, 0.1)
+    across, up = rng.uniform(-0.5, 0.5), rng.uniform(-0.6, -0.05)
     direction = np.array([across, up, 1.0])
-    return tuple(direction / np.linalg.norm(direction))
+    return tuple((direction / np.linalg.norm(direction)).tolist())
 
 
 def draw_view(rng: np.random.Generator, domain: str) -> View:
@@ -52,13 +52,13 @@ def draw_view(rng: np.random.Generator, domain: str) -> View:
     uniform = rng.uniform
     yaw = domains.draw_yaw(rng, domain)
     return View(
-        domain=domain, yaw=yaw, pitch=uniform(-0.14, 0.14), roll=uniform(-0.07, 0.07),
-        shift=(uniform(-0.02, 0.02), uniform(-0.02, 0.02)), scale=uniform(0.96, 1.05),
-        smile=uniform(-0.3, 1), mouth_open=max(0.0, uniform(-1, 1)),
-        brow_raise=uniform(-0.02, 0.05), eye_closure=uniform(0, 0.35),
+        domain=domain, yaw=yaw, pitch=uniform(-0.08, 0.08), roll=uniform(-0.04, 0.04),
+        shift=(uniform(-0.012, 0.012), uniform(-0.012, 0.012)), scale=uniform(0.98, 1.03),
+        smile=uniform(-0.1, 0.8), mouth_open=max(0.0, uniform(-1.2, 0.8)),
+        brow_raise=uniform(-0.01, 0.03), eye_closure=uniform(0, 0.25),
         gaze=(uniform(-1, 1), uniform(-0.5, 0.5)),
-        light=_draw_light(rng), ambient=uniform(0.4, 0.62), diffuse=uniform(0.5, 0.8),
-        tint=1 + rng.uniform(-1, 1) * np.array([0.08, 0.0, -0.1]) + rng.normal(0, 0.02, 3),
-        gamma=uniform(0.85, 1.2), clothes=uniform(25, 230, 3),
-        background=uniform(20, 230, 3) * 0.8 + uniform(-40, 60, (4, 4, 1))
-        + uniform(-15, 15, (4, 4, 3)), noise=uniform(0.5, 3))
+        light=_draw_light(rng), ambient=uniform(0.5, 0.6), diffuse=uniform(0.5, 0.62),
+        tint=1 + rng.uniform(-1, 1) * np.array([0.03, 0.0, -0.04]) + rng.normal(0, 0.01, 3),
+        gamma=uniform(0.92, 1.1), clothes=uniform(30, 200) + uniform(-30, 30, 3),
+        background=uniform(40, 200) + uniform(-30, 30, 3) + uniform(-25, 25, (4, 4, 1))
+        + uniform(-12, 12, (4, 4, 3)), noise=uniform(0.5, 3))

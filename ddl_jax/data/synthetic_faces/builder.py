@@ -1,0 +1,170 @@
+"""The embedded data set: rendered once into ArrayRecord files by TFDS, read as any other after.
+
+Needs no network and no TensorFlow.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import io
+import multiprocessing
+import os
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from etils import epath
+
+from ddl_jax.data.synthetic_faces import domains
+from ddl_jax.data.synthetic_faces.render import render_identity
+from ddl_jax.errors import UserError
+
+_JPEG_QUALITY = 95
+# A worker process takes a second or two to start: not worth it for fewer identities.
+_IDENTITIES_PER_WORKER = 64
+_IDENTITIES_PER_TASK = 4
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class SyntheticFacesConfig(tfds.core.BuilderConfig):
+    """The size of the data set. Test identities are numbered after the train ones: no overlap."""
+
+    name: str = ""  # made of the numbers below, so that two settings never share a directory
+    train_identities: int = 800
+    test_identities: int = 200
+    easy_views: int = 4  # pictures an identity
+    hard_views: int = 2  # pictures an identity in each hard domain
+    size: int = 112  # pixels a side
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"train_identities": 1, "test_identities": 1, "easy_views": 1, "hard_views": 0,
+                 "size": 32, "seed": 0}
+        for field, low in least.items():
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < low:
+                raise UserError(f"synthetic_faces: {field} is {value!r}: use a whole number of at "
+                                f"least {low}")
+        self.name = (f"train{self.train_identities}_test{self.test_identities}"
+                     f"_easy{self.easy_views}_hard{self.hard_views}_size{self.size}_seed{self.seed}")
+
+    @property
+    def views(self) -> dict[str, int]:
+        """How many pictures an identity has in each domain."""
+        return {domains.EASY: self.easy_views} | dict.fromkeys(domains.HARD, self.hard_views)
+
+
+def _encode_identity(identity: int, seed: int, views: dict[str, int], size: int
+                     ) -> list[tuple[str, int, bytes]]:
+    """All pictures of an identity as (domain, view number, JPEG)."""
+    def jpeg(image: np.ndarray) -> bytes:
+        _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        return data.tobytes()
+
+    return [(domain, number, jpeg(image))
+            for domain, number, image in render_identity(seed, identity, views, size)]
+
+
+def _available_cores() -> int:
+    # Not os.cpu_count(): a container or a job may have been given fewer.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _encode_identities(identities: range, config: SyntheticFacesConfig
+                       ) -> Iterator[list[tuple[str, int, bytes]]]:
+    """The pictures of each identity in order, on all cores; one core makes the same bytes."""
+    encode = functools.partial(_encode_identity, seed=config.seed, views=config.views,
+                               size=config.size)
+    workers = min(_available_cores(), len(identities) // _IDENTITIES_PER_WORKER)
+    if workers < 2:
+        yield from map(encode, identities)
+        return
+    # Not by fork: JAX, which the caller may have started, has threads. Each worker is one core's.
+    with concurrent.futures.ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"),
+            initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.map(encode, identities, chunksize=_IDENTITIES_PER_TASK)
+
+
+class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
+    """Parametric faces of made-up people, in an easy domain and four hard ones."""
+
+    VERSION = tfds.core.Version("1.0.0")  # to be raised when the pictures change
+    BUILDER_CONFIGS = [SyntheticFacesConfig()]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size = self.builder_config.size
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict({
+                "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
+                "label": np.int64,  # 0 to the number of identities of the split, less one
+                "identity": tfds.features.Text(),
+                "path": tfds.features.Text(),
+                "domain": tfds.features.Text(),
+            }),
+            # The order on disk is the order made: identities together, domains in their order.
+            disable_shuffling=True)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+        config = self.builder_config
+        last = config.train_identities + config.test_identities
+        return {
+            "train": self._generate_examples("train", range(config.train_identities)),
+            "test": self._generate_examples("test", range(config.train_identities, last)),
+        }
+
+    def _generate_examples(self, split: str, identities: range):
+        key = 0
+        pictures = _encode_identities(identities, self.builder_config)
+        for label, (identity, views) in enumerate(zip(identities, pictures)):
+            for domain, number, jpeg in views:
+                yield key, {
+                    "image": io.BytesIO(jpeg),
+                    "label": label,
+                    "identity": f"{identity:06d}",
+                    "path": f"{split}/{identity:06d}/{domain}/{number}.jpg",
+                    "domain": domain,
+                }
+                key += 1
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Keeps TFDS from announcing downloads, of which there are none, and custom configs."""
+    tfds.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None) -> SyntheticFaces:
+    """Opens the data set in `data_dir`, after making it if it is not there yet.
+
+    A half-made data set is never seen: TFDS writes beside the final directory and renames at the
+    end. A program that calls this needs the usual `if __name__ == "__main__":`, as worker processes
+    import it.
+
+    Args:
+      data_dir: a folder for data sets, local or remote (`gs://`).
+      config: the numbers of the data set; by default 800 + 200 identities of 12 pictures.
+
+    Returns:
+      The builder, ready for `as_data_source(split)`.
+    """
+    config = config or SyntheticFacesConfig()
+    with _quiet_tfds():
+        builder = SyntheticFaces(data_dir=data_dir, config=config, file_format="array_record")
+    if not builder.is_prepared():
+        count = config.train_identities + config.test_identities
+        logging.info("rendering synthetic_faces: %d identities of %d pictures into %s", count,
+                     sum(config.views.values()), builder.data_dir)
+        with _quiet_tfds():
+            builder.download_and_prepare()
+    return builder
