@@ -152,7 +152,6 @@ class Evaluation:
     data: Data = dataclasses.field(default_factory=lambda: Data(split="test"))
     easy: str = "easy"  # the gallery's domain
     pairs: tuple[str, ...] = ()  # CSV files of pairs (fold,first,second,same), beside `domains`
-    folds: int = 10
     flip: bool = True  # embeddings of an image and its mirror image are added
     batch_size: int = 256
     seed: int = 0  # of the impostor pairs
@@ -273,7 +272,7 @@ def variant(config: Config, name: str) -> Config:
         )
         config.data, config.evaluation.data = Data(), Data(split="test")
         config.synthetic = Synthetic(train_identities=12, test_identities=8, easy_views=3, hard_views=2)
-        config.evaluation.folds, config.evaluation.batch_size, config.evaluation.pairs = 4, 32, ()
+        config.evaluation.batch_size, config.evaluation.pairs = 32, ()
         config.optimizer.warmup_steps, config.optimizer.drop_steps = 0, (1,)
         config.init_from = InitFrom()
     return config
@@ -337,8 +336,7 @@ _NOT_NEGATIVE = (
 
 def _validate_together(config: Config) -> None:
     """What no field can tell alone."""
-    for name in ("data", "evaluation.data"):
-        data = _get(config, name)
+    for name, data in (("data", config.data), ("evaluation.data", evaluation_data(config))):
         if data.source == "image_folder" and not data.path:
             raise UserError(f"config.{name}.path is empty; give the folder with one sub-folder an identity")
         if data.source == "tfds" and not data.path:
@@ -362,14 +360,22 @@ def _validate_together(config: Config) -> None:
     drops = config.optimizer.drop_steps
     if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
         raise UserError(f"config.optimizer.drop_steps is {drops}; give rising steps above 0")
-    if config.evaluation.folds < 2:
-        raise UserError(f"config.evaluation.folds is {config.evaluation.folds}; give 2 or more")
     if config.evaluation.every < -1:
         raise UserError(f"config.evaluation.every is {config.evaluation.every}; -1 never, 0 at the end")
     if min(config.model.input_size) < 16:
         raise UserError(f"config.model.input_size is {config.model.input_size}; give 16 pixels or more")
     if min(config.model.deviation) <= 0:
         raise UserError(f"config.model.deviation is {config.model.deviation}; give values above 0")
+
+
+def evaluation_data(config: Config) -> Data:
+    """The evaluation's data; what they leave empty is taken from training data of the same source."""
+    data = dataclasses.replace(config.evaluation.data)
+    if data.source == config.data.source and not data.path:
+        data.path = config.data.path
+        for name in ("domain_rules", "metadata", "domain_column"):
+            setattr(data, name, getattr(data, name) or getattr(config.data, name))
+    return data
 
 
 def _get(config: Config, key: str) -> Any:

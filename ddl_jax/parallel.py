@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -80,6 +81,16 @@ def reduce_gradients(gradients: Any) -> Any:
         return gradient / count if is_sharded(path) else jax.lax.pmean(gradient, AXIS)
 
     return jax.tree.map_with_path(reduce, gradients)
+
+
+def global_norm(tree: Any) -> jax.Array:
+    """Euclidean norm of a whole reduced gradient or state, of which this device may hold a part."""
+
+    def squares(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        own = jnp.sum(jnp.square(leaf))
+        return jax.lax.psum(own, AXIS) if is_sharded(path) else own
+
+    return jnp.sqrt(sum(jax.tree.leaves(jax.tree.map_with_path(squares, tree))))
 
 
 def map_step(

@@ -1,0 +1,68 @@
+"""What `train.py` and `eval.py` do with a command line."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from ddl_jax.errors import UserError
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Runs a program -> its exit status: 2, after one line, for a user's mistake."""
+    # The libraries below report their routine at level INFO; what matters is said by us.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # grain's worker processes read absl's global flags, which nobody else parses here.
+    flags.FLAGS.mark_as_parsed()
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(argv: Sequence[str]) -> None:
+    """`train.py --config=FILE[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]`"""
+    from ddl_jax import config
+
+    command = config.parse(argv)
+    if command.config is None:
+        print(__doc__, train.__doc__, command.flags, sep="\n")
+        return
+    from ddl_jax.training.loop import train_and_evaluate  # after the cheap checks: it is slow
+
+    train_and_evaluate(command.config, command.workdir)
+
+
+def evaluate(argv: Sequence[str]) -> None:
+    """`eval.py --workdir=DIR [--config=FILE ...] [--step=N] [--before=DIR,DIR]`
+
+    Evaluates a checkpoint on what the config's `evaluation` says; without --config, on what the run
+    itself was evaluated on. --before puts earlier runs' evaluations beside it in the report.
+    """
+    from ddl_jax import config
+
+    command = config.parse(argv, define=_evaluation_flags, require_config=False)
+    if not command.workdir:
+        print(evaluate.__doc__, command.flags, sep="\n")
+        return
+    from ddl_jax.training.evaluate_workdir import evaluate_workdir
+
+    print(
+        evaluate_workdir(
+            command.workdir,
+            command.config,
+            step=command.flags.step,
+            before=command.flags.before,
+        )
+    )
+
+
+def _evaluation_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
+    flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)

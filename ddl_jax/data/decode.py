@@ -1,0 +1,58 @@
+"""From encoded bytes to pixels of the network's size. OpenCV is the only decoder here.
+
+Decoders differ by a grey level here and there; with one of them, training and evaluation see the
+same pixels.
+"""
+
+import cv2
+import numpy as np
+
+from ddl_jax.errors import UserError
+
+
+def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decodes a JPEG, PNG or PGM file.
+
+    Args:
+      encoded: the file's bytes; grey images get three equal channels, 16 bits become 8.
+      name: what to call the image in an error.
+      size: `(height, width)` to bring it to: scaled, without distortion, until it covers that size,
+        and cut to its middle. None keeps the image's own size.
+
+    Returns:
+      `[H, W, 3]` uint8 RGB.
+
+    Raises:
+      UserError: the bytes are not an image that can be read to its end.
+    """
+    image = None
+    if _is_complete(encoded):
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{name} is not a readable image; mend or remove it, or set data.corrupt=skip")
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image if size is None else fit(image, size)
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scales `[H, W, 3]` without distortion until it covers `size` and cuts out the middle."""
+    height, width = size
+    factor = max(height / image.shape[0], width / image.shape[1])
+    if factor != 1.0:
+        scaled = (
+            max(width, round(image.shape[1] * factor)),
+            max(height, round(image.shape[0] * factor)),
+        )
+        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        image = cv2.resize(image, scaled, interpolation=method)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def _is_complete(encoded: bytes) -> bool:
+    """OpenCV fills the missing rest of a cut file with grey and says nothing; end marks tell."""
+    if encoded.startswith(b"\xff\xd8"):  # JPEG; a few writers append padding
+        return b"\xff\xd9" in encoded[-1024:]
+    if encoded.startswith(b"\x89PNG"):
+        return b"IEND" in encoded[-1024:]
+    return bool(encoded)

@@ -1,0 +1,58 @@
+"""From a path, or a column of metadata, to a domain."""
+
+import csv
+import fnmatch
+from collections.abc import Sequence
+
+from etils import epath
+
+from ddl_jax.data.source import DEFAULT_DOMAIN
+from ddl_jax.errors import UserError
+
+
+def assign_domains(
+    paths: Sequence[str], rules: Sequence[str], *, metadata: str = "", column: str = ""
+) -> list[str]:
+    """The domain of every image: that of the first rule whose pattern fits.
+
+    Args:
+      paths: of the images, relative to their folder.
+      rules: "PATTERN=DOMAIN" with shell wildcards, e.g. "*/frontal/*=easy". Without any rule all
+        images are of domain "easy", or of the domain that the metadata name.
+      metadata: a CSV file with a column `path`; the patterns then meet the value of `column`.
+      column: of the metadata.
+
+    Raises:
+      UserError: an image that no rule fits, or metadata without this image or column.
+    """
+    values = read_column(metadata, column, paths) if metadata else list(paths)
+    if not rules:
+        return values if metadata else [DEFAULT_DOMAIN] * len(paths)
+    split = [tuple(rule.split("=")) for rule in rules]
+    return [_domain(path, value, split) for path, value in zip(paths, values, strict=True)]
+
+
+def _domain(path: str, value: str, rules: Sequence[tuple[str, ...]]) -> str:
+    for pattern, domain in rules:
+        if fnmatch.fnmatchcase(value, pattern):
+            return domain
+    raise UserError(
+        f"no domain rule fits {path!r} (value {value!r}); add a rule, e.g. '*=easy' as the last one"
+    )
+
+
+def read_column(metadata: str, column: str, paths: Sequence[str]) -> list[str]:
+    """The values of a metadata column for these paths, in their order."""
+    file = epath.Path(metadata)
+    if not file.exists():
+        raise UserError(f"no metadata file {metadata!r}; give a CSV with a column path")
+    with file.open() as lines:
+        table = csv.DictReader(lines)
+        for name in ("path", column):
+            if name not in (table.fieldnames or ()):
+                raise UserError(f"{metadata} has no column {name!r}, only {table.fieldnames}")
+        values = {row["path"]: row[column] for row in table}
+    for path in paths:
+        if not values.get(path):
+            raise UserError(f"{metadata} says nothing in column {column!r} about {path!r}")
+    return [values[path] for path in paths]

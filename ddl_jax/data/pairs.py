@@ -1,0 +1,143 @@
+"""Positive pairs, made once for a data set and kept in a CSV file that people can read and edit."""
+
+import csv
+import hashlib
+import itertools
+import os
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from ddl_jax import config as config_lib
+from ddl_jax.data.source import RecordIndex
+from ddl_jax.errors import UserError
+
+# For each domain the record numbers `[n, 2]` of its positive pairs.
+Pairs = dict[str, np.ndarray]
+
+
+def make_pairs(index: RecordIndex, batch: config_lib.Batch, seed: int) -> Pairs:
+    """Positive pairs of every domain of the batch, teacher first.
+
+    A teacher's pair is two easy images of an identity. A student's is two images of its domain
+    ("same_domain"), or an easy image and one of its domain ("easy_hard"). Of an identity with more
+    than `pairs_per_identity` pairs in a domain a random choice is kept.
+
+    Raises:
+      UserError: a domain without any positive pair.
+    """
+    easy, pairs = batch.domains[0], {}
+    for number, domain in enumerate(batch.domains):
+        firsts = easy if batch.pairs == "easy_hard" else domain
+        rng = np.random.default_rng([seed, number])
+        kept = [
+            candidates[rng.permutation(len(candidates))[: batch.pairs_per_identity]]
+            for candidates in _candidates(index, firsts, domain)
+            if len(candidates)
+        ]
+        if not kept:
+            raise UserError(
+                f"domain {domain!r} has no positive pair ({batch.pairs}): no identity has the two "
+                f"images for one; {_domains_there(index)}"
+            )
+        pairs[domain] = np.concatenate(kept)
+    return pairs
+
+
+def _candidates(index: RecordIndex, firsts: str, domain: str):
+    """For each identity all its pairs `[n, 2]` of an image of `firsts` and one of `domain`."""
+    by_label: dict[int, tuple[list[int], list[int]]] = {}
+    for place, name in enumerate((firsts, domain)):
+        for row in index.rows_of(name):
+            by_label.setdefault(int(index.labels[row]), ([], []))[place].append(int(row))
+    for label in sorted(by_label):
+        first, second = by_label[label]
+        if firsts == domain:
+            pairs = list(itertools.combinations(second, 2))
+        else:
+            pairs = list(itertools.product(first, second))
+        yield np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _domains_there(index: RecordIndex) -> str:
+    names, counts = np.unique(index.domains, return_counts=True)
+    there = ", ".join(f"{name} ({count} images)" for name, count in zip(names, counts))
+    return f"the data has {there}"
+
+
+def write_pairs(path: epath.Path, index: RecordIndex, pairs: Pairs) -> None:
+    """Writes `domain,first,second` with the images' paths, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("domain", "first", "second"))
+        for domain, rows in pairs.items():
+            for first, second in rows:
+                table.writerow((domain, index.paths[first], index.paths[second]))
+    temporary.rename(path)
+
+
+def read_pairs(path: epath.Path, index: RecordIndex, domains: tuple[str, ...]) -> Pairs:
+    """The pairs of a file, each checked against the data.
+
+    Raises:
+      UserError: a path that is not in the data, two identities in a pair, or a domain without pairs.
+    """
+    number = {name: i for i, name in enumerate(index.paths.tolist())}
+    found: dict[str, list[tuple[int, int]]] = {domain: [] for domain in domains}
+    with path.open() as file:
+        for line, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                first, second = number[row["first"]], number[row["second"]]
+                rows = found[row["domain"]]
+            except KeyError as error:
+                raise UserError(f"{path}, line {line}: {error} is not in the data") from error
+            if index.labels[first] != index.labels[second]:
+                raise UserError(f"{path}, line {line}: the two images are of different identities")
+            rows.append((first, second))
+    for domain, rows in found.items():
+        if not rows:
+            raise UserError(f"{path} has no pair of domain {domain!r}; remove the file to remake it")
+    return {domain: np.array(rows, np.int64) for domain, rows in found.items()}
+
+
+def load_or_make_pairs(
+    index: RecordIndex, batch: config_lib.Batch, seed: int, directories: list[epath.Path]
+) -> tuple[Pairs, epath.Path | None]:
+    """The pairs kept in the first of the directories that has them; made anew if none has.
+
+    Their file's name tells data and settings apart, so that a file never serves another run's.
+
+    Returns:
+      The pairs, and the file they come from (None when they were made).
+    """
+    for directory in directories:
+        path = directory / pairs_name(index, batch, seed)
+        if path.exists():
+            return read_pairs(path, index, batch.domains), path
+    return make_pairs(index, batch, seed), None
+
+
+def pairs_name(index: RecordIndex, batch: config_lib.Batch, seed: int) -> str:
+    """The file name of the pairs of this data under these settings."""
+    what = (index.fingerprint(), batch.domains, batch.pairs, batch.pairs_per_identity, seed)
+    return f"pairs-{hashlib.sha256(repr(what).encode()).hexdigest()[:12]}.csv"
+
+
+def keep_pairs(
+    index: RecordIndex,
+    pairs: Pairs,
+    name: str,
+    directories: list[epath.Path],
+) -> epath.Path:
+    """Writes the pairs into the first directory that can be written: with the data, if possible."""
+    for directory in directories:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            write_pairs(directory / name, index, pairs)
+        except OSError as error:
+            logging.info("pairs cannot be kept in %s: %s", directory, error)
+            continue
+        return directory / name
+    raise UserError(f"the pairs cannot be written to any of {', '.join(map(str, directories))}")

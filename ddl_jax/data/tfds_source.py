@@ -1,0 +1,147 @@
+"""TFDS data sets as sources, and any source as a TFDS data set (ArrayRecord; no TensorFlow)."""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from ddl_jax.data.decode import decode_image
+from ddl_jax.data.source import DEFAULT_DOMAIN, Record, RecordIndex, Source, check_labels
+from ddl_jax.errors import UserError
+
+
+def record_features() -> tfds.features.FeaturesDict:
+    """The features of the data sets this library writes: those of a `Record`."""
+    return tfds.features.FeaturesDict({
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": np.int64,
+        "identity": tfds.features.Text(),
+        "path": tfds.features.Text(),
+        "domain": tfds.features.Text(),
+    })
+
+
+def as_example(record: Record) -> dict[str, Any]:
+    """A record as TFDS writes it: the image stays encoded, since encoding needs TensorFlow."""
+    return {**record, "image": io.BytesIO(record["image"])}
+
+
+class TfdsSource:
+    """One split of a prepared TFDS data set with the features image and label.
+
+    `identity`, `path` and `domain` are used where the data set has them. Else the label names the
+    identity, the split and number the path, and every image is of domain "easy".
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        features = builder.info.features or {}
+        for name in ("image", "label"):
+            if name not in features:
+                raise UserError(f"{builder.info.full_name} has no feature {name!r}; faces need one")
+        if split.split("[")[0] not in builder.info.splits:
+            known = ", ".join(builder.info.splits)
+            raise UserError(f"{builder.info.full_name} has no split {split!r}; it has {known}")
+        self._split = split
+        # Encoded bytes: decoding belongs to the workers, and to one decoder.
+        self._records = builder.as_data_source(
+            split, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        self.index = self._read_index()
+        check_labels(self.index, f"{builder.info.full_name}, split {split}")
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, number: int) -> Record:
+        return self._record(number, self._records[number])
+
+    def _record(self, number: int, example: dict[str, Any]) -> Record:
+        label = int(example["label"])
+        return Record(
+            image=example["image"],
+            label=label,
+            identity=_text(example.get("identity", str(label))),
+            path=_text(example.get("path", f"{self._split}/{number}")),
+            domain=_text(example.get("domain", DEFAULT_DOMAIN)),
+        )
+
+    def _read_index(self) -> RecordIndex:
+        rows = [self._record(i, example) for i, example in enumerate(self._records)]
+        return RecordIndex(
+            labels=np.array([row["label"] for row in rows], np.int64),
+            identities=np.array([row["identity"] for row in rows], dtype=str),
+            paths=np.array([row["path"] for row in rows], dtype=str),
+            domains=np.array([row["domain"] for row in rows], dtype=str),
+        )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def open_tfds(directory: str, split: str) -> TfdsSource:
+    """A split of the data set that stands in `directory` (the one with dataset_info.json).
+
+    Raises:
+      UserError: no data set is there, or not this split.
+    """
+    if not (epath.Path(directory) / "dataset_info.json").exists():
+        raise UserError(
+            f"{directory!r} is no prepared data set (no dataset_info.json); "
+            "give the directory that `python -m ddl_jax.data pack` printed"
+        )
+    return TfdsSource(tfds.builder_from_directory(directory), split)
+
+
+@dataclasses.dataclass(kw_only=True)
+class PackedConfig(tfds.core.BuilderConfig):
+    """What to pack: any source."""
+
+    source: Source
+
+
+class ImageFolder(tfds.core.GeneratorBasedBuilder):
+    """A folder of faces, packed: its files in few large ones, read without the folder."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = []
+    builder_config: PackedConfig
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=record_features(),
+            description="A folder of faces: identity, path and domain of every image.",
+            disable_shuffling=True,  # record numbers stay those of the folder
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        del dl_manager  # nothing is downloaded
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        source = self.builder_config.source
+        for number in range(len(source)):
+            record = source[number]
+            decode_image(record["image"], record["path"])  # never pack what cannot be read back
+            yield number, as_example(record)
+
+
+def pack(source: Source, data_dir: str, name: str) -> str:
+    """Packs a source as the TFDS data set `image_folder/<name>` (split train) under `data_dir`.
+
+    Returns:
+      The directory of the data set, which `open_tfds` takes.
+
+    Raises:
+      UserError: the name is taken, or an image cannot be read.
+    """
+    config = PackedConfig(name=name, source=source)
+    builder = ImageFolder(data_dir=data_dir, config=config, file_format="array_record")
+    if epath.Path(builder.data_dir).exists():
+        raise UserError(f"{builder.data_dir} exists; choose another --name or remove it")
+    builder.download_and_prepare()
+    return str(builder.data_dir)

@@ -1,0 +1,189 @@
+"""From a network and a data set to the files of an evaluation, and to a report of several runs."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+import ddl_jax
+from ddl_jax import config as config_lib
+from ddl_jax.data.source import Source
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.domains import domain_protocol
+from ddl_jax.evaluation.embedding import embed
+from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
+from ddl_jax.evaluation.plots import plot_distributions, plot_roc, plot_training_curves
+from ddl_jax.evaluation.report import Results, markdown_table, write_report, write_results
+from ddl_jax.evaluation.result import ProtocolResult
+from ddl_jax.evaluation.similarity import Similarities
+from ddl_jax.models import ModelCard
+
+# What a reader compares first; everything else is in results.json and the report.
+HEADLINE = ("rank_1", "accuracy", "tar_at_far_0.01", "separation", "gap")
+
+
+def check_evaluation(source: Source, settings: config_lib.Evaluation) -> None:
+    """Refuses data on which the protocols cannot be run, before any embedding is computed."""
+    index = source.index
+    # The protocol itself checks; it needs embeddings of any kind to get there.
+    stand_in = np.random.default_rng(0).standard_normal((len(index), 2))
+    domain_protocol(stand_in, index.labels, index.domains, easy=settings.easy)
+    for path in settings.pairs:
+        read_pairs(path).rows(index.paths)
+
+
+def evaluate(
+    module: nn.Module,
+    variables: Any,
+    card: ModelCard,
+    source: Source,
+    settings: config_lib.Evaluation,
+    mesh: Mesh,
+) -> dict[str, ProtocolResult]:
+    """Runs every protocol of the settings -> {"domains/NAME" or "pairs/FILE": result}."""
+    embeddings = embed(
+        module, variables, card, source,
+        mesh=mesh, batch_size=settings.batch_size, flip=settings.flip,
+    )
+    index = source.index
+    found = domain_protocol(
+        embeddings, index.labels, index.domains, easy=settings.easy, seed=settings.seed
+    )
+    results = {f"domains/{name}": result for name, result in found.items()}
+    for path in settings.pairs:
+        pairs = read_pairs(path)
+        first, second = pairs.rows(index.paths)
+        results[f"pairs/{epath.Path(path).stem}"] = pairs_protocol(
+            embeddings, first, second, pairs.same, fold=pairs.fold
+        )
+    return results
+
+
+def protocol_card(
+    card: ModelCard, source: Source, settings: config_lib.Evaluation, step: int
+) -> dict[str, Any]:
+    """What a reader must know to compare the numbers."""
+    index = source.index
+    return {
+        "data": f"{len(index)} images of {index.classes} identities, fingerprint "
+        + index.fingerprint(),
+        "gallery": f"the first image of domain {settings.easy!r} of every identity",
+        "FAR": "TAR at FAR <= target",
+        "embedding": "image + mirror image" if settings.flip else "image",
+        "impostor seed": settings.seed,
+        "checkpoint step": step,
+        **{f"model {key}": value for key, value in dataclasses.asdict(card).items()},
+        "ddl_jax": ddl_jax.__version__,
+    }
+
+
+def write_evaluation(
+    directory: epath.Path, results: Mapping[str, ProtocolResult], card: Mapping[str, Any]
+) -> None:
+    """Writes results.json, card.json, similarities.npz and roc.png of one evaluation."""
+    arrays = {}
+    for protocol, result in results.items():
+        similarities = result.similarities
+        arrays[f"{protocol}|positive"] = similarities.positive.astype(np.float32)
+        arrays[f"{protocol}|negative"] = similarities.negative.astype(np.float32)
+        means = (similarities.positive_mean, similarities.negative_mean)
+        arrays[f"{protocol}|means"] = np.array(means, np.float64)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(directory / "similarities.npz", buffer.getvalue())
+    write_atomically(directory / "card.json", json.dumps(card, indent=2).encode())
+    plot_roc({name: result.roc for name, result in results.items()}, directory / "roc.png")
+    # Last: whoever finds it finds the others too.
+    write_results(directory, {name: result.metrics for name, result in results.items()})
+
+
+def read_results(directory: epath.Path) -> Results:
+    """The results.json of an evaluation; null becomes NaN."""
+    table = json.loads((directory / "results.json").read_text())
+    return {
+        protocol: {key: np.nan if value is None else value for key, value in metrics.items()}
+        for protocol, metrics in table.items()
+    }
+
+
+def latest_evaluation(workdir: epath.PathLike) -> epath.Path:
+    """The directory of the newest evaluation of a work directory.
+
+    Raises:
+      UserError: it has none.
+    """
+    folder = epath.Path(workdir) / "evaluation"
+    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+    done = [step for step in steps if (folder / str(step) / "results.json").exists()]
+    if not done:
+        raise UserError(f"{workdir} has no evaluation; run python eval.py --workdir={workdir} first")
+    return folder / str(max(done))
+
+
+def report(
+    directory: epath.Path,
+    runs: Mapping[str, epath.Path],
+    *,
+    metrics: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Writes report.html and its pictures into `directory` -> the headline table in Markdown.
+
+    Args:
+      directory: of the evaluation that the report is about.
+      runs: evaluation directories by the name of their column, in order of time; the last one is
+        `directory` itself.
+      metrics: rows of metrics.jsonl, for the training curves.
+    """
+    tables = {name: read_results(path) for name, path in runs.items()}
+    pictures: dict[str, epath.Path] = {}
+    similarities = {name: _read_similarities(path) for name, path in runs.items()}
+    for kind, caption in (
+        ("domains", "Similarities of genuine and impostor pairs, easy domain first"),
+        ("pairs", "Similarities of the lists of pairs"),
+    ):
+        of_kind = {run: _of_kind(found, kind) for run, found in similarities.items()}
+        if all(of_kind.values()):
+            name = "distributions.png" if kind == "domains" else "pair_distributions.png"
+            plot_distributions(of_kind, directory / name)
+            pictures[caption] = directory / name
+    pictures["TAR against FAR"] = directory / "roc.png"
+    if metrics:
+        plot_training_curves(metrics, directory / "training.png")
+        pictures["Training"] = directory / "training.png"
+    write_report(
+        directory / "report.html",
+        title="Evaluation of " + ", ".join(runs),
+        runs=tables,
+        pictures=pictures,
+        card=json.loads((directory / "card.json").read_text()),
+    )
+    return markdown_table(tables, metrics=HEADLINE)
+
+
+def _read_similarities(directory: epath.Path) -> dict[str, Similarities]:
+    with np.load(io.BytesIO((directory / "similarities.npz").read_bytes())) as arrays:
+        protocols = dict.fromkeys(name.rsplit("|", 1)[0] for name in arrays)
+        return {
+            protocol: Similarities(
+                arrays[f"{protocol}|positive"],
+                arrays[f"{protocol}|negative"],
+                *map(float, arrays[f"{protocol}|means"]),
+            )
+            for protocol in protocols
+        }
+
+
+def _of_kind(similarities: Mapping[str, Similarities], kind: str) -> dict[str, Similarities]:
+    prefix = f"{kind}/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in similarities.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,164 @@
+"""Checkpoints of a work directory, by Orbax: whole or absent, written beside the training."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.sharding import Mesh, SingleDeviceSharding
+from orbax.checkpoint import checkpoint_managers as policies
+
+from ddl_jax import config as config_lib
+from ddl_jax import parallel
+from ddl_jax.errors import UserError
+from ddl_jax.models import ModelCard
+from ddl_jax.training.state import TrainState, init_backbone, make_module
+
+# Parts that are read apart: an evaluation wants the backbone only.
+_PARTS = ("backbone", "heads", "batch_stats", "progress")
+
+
+@dataclasses.dataclass(frozen=True)
+class Meta:
+    """What lies beside the arrays of a checkpoint.
+
+    Attributes:
+      card: the model card, as a dict.
+      classes: identities of the training data.
+      identities: a hash of their names in order: what the rows of a head stand for.
+      heads: names of the heads.
+      data: fingerprint of the training data, pairs included.
+    """
+
+    card: dict[str, Any]
+    classes: int
+    identities: str
+    heads: list[str]
+    data: str
+
+
+def config_path(workdir: epath.PathLike) -> epath.Path:
+    """Where a work directory keeps its config."""
+    return epath.Path(workdir) / "config.json"
+
+
+def read_config(workdir: epath.PathLike) -> config_lib.Config:
+    """The config a work directory was made with.
+
+    Raises:
+      UserError: the directory is none of ours.
+    """
+    path = config_path(workdir)
+    if not path.exists():
+        raise UserError(f"{workdir} is no work directory (no config.json); run train.py first")
+    return config_lib.from_json(path.read_text())
+
+
+class Checkpoints:
+    """The checkpoints of one work directory. Use as a context: leaving it waits for the writing."""
+
+    def __init__(self, workdir: epath.PathLike, keep: int = 1, *, read_only: bool = False):
+        self._directory = epath.Path(workdir) / "checkpoints"
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.LatestN(keep),
+            # The loop decides when; the manager must not skip what it is told to save.
+            save_decision_policy=policies.FixedIntervalPolicy(1),
+            create=not read_only,
+            read_only=read_only,
+        )
+        self._manager = ocp.CheckpointManager(self._directory.resolve(), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """Steps of the whole checkpoints, rising."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState, meta: Meta) -> None:
+        """Starts to write the state of its step; returns when the arrays may be changed again."""
+        parts = {name: ocp.args.StandardSave(part) for name, part in _split(state).items()}
+        meta_args = ocp.args.JsonSave(dataclasses.asdict(meta))
+        self._manager.save(int(state.step), args=ocp.args.Composite(meta=meta_args, **parts))
+
+    def read_meta(self, step: int) -> Meta:
+        """What lies beside the arrays."""
+        found = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+        return Meta(**found.meta)
+
+    def restore(self, step: int, state: TrainState, mesh: Mesh) -> TrainState:
+        """The saved state, placed as `state` is; `state` gives shapes only."""
+        placed = parallel.shardings(mesh, state)
+        wanted = _split(jax.tree.map(_abstract, state, placed))
+        return _join(self.restore_parts(step, wanted))
+
+    def restore_parts(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Some parts of a checkpoint, by trees of their shapes and placement."""
+        args = {name: ocp.args.StandardRestore(part) for name, part in wanted.items()}
+        found = self._manager.restore(step, args=ocp.args.Composite(**args))
+        return {name: found[name] for name in wanted}
+
+
+def _split(state: TrainState) -> dict[str, Any]:
+    progress = {"step": state.step, "loss": state.loss_state, "optimizer": state.opt_state}
+    parts = (state.params["backbone"], state.params["heads"], state.batch_stats, progress)
+    return dict(zip(_PARTS, parts, strict=True))
+
+
+def _join(parts: dict[str, Any]) -> TrainState:
+    progress = parts["progress"]
+    return TrainState(
+        step=progress["step"],
+        params={"backbone": parts["backbone"], "heads": parts["heads"]},
+        batch_stats=parts["batch_stats"],
+        loss_state=progress["loss"],
+        opt_state=progress["optimizer"],
+    )
+
+
+def _abstract(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def newest_step(workdir: epath.PathLike, checkpoints: Checkpoints, step: int | None = None) -> int:
+    """The newest checkpoint's step, or the given one if it is there."""
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(f"{workdir} has no checkpoint; run train.py to its end first")
+    if step is not None and step not in steps:
+        raise UserError(f"{workdir} has no checkpoint of step {step}; it has {steps}")
+    return steps[-1] if step is None else step
+
+
+def load_checkpoint(
+    workdir: epath.PathLike, step: int | None = None
+) -> tuple[nn.Module, Any, ModelCard]:
+    """A trained backbone for anybody's own code.
+
+    Args:
+      workdir: of a run of train.py.
+      step: which checkpoint; the newest by default.
+
+    Returns:
+      `(module, variables, card)`: `module.apply(variables, card.normalise(images))` embeds
+      `[B, H, W, 3]` RGB images.
+
+    Raises:
+      UserError: no such work directory or checkpoint.
+    """
+    config = read_config(workdir)
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        step = newest_step(workdir, checkpoints, step)
+        card = ModelCard.from_json(checkpoints.read_meta(step).card)
+        module = make_module(config)
+        shapes = jax.eval_shape(lambda: init_backbone(module, card, jax.random.key(0)))
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda leaf: _abstract(leaf, here), shapes)
+        wanted = {"backbone": abstract["params"], "batch_stats": abstract["batch_stats"]}
+        found = checkpoints.restore_parts(step, wanted)
+    return module, {"params": found["backbone"], "batch_stats": found["batch_stats"]}, card

@@ -1,0 +1,64 @@
+"""Evaluating a checkpoint after its training, beside earlier runs."""
+
+from collections.abc import Sequence
+
+from etils import epath
+
+from ddl_jax import config as config_lib
+from ddl_jax import parallel
+from ddl_jax.config import Config
+from ddl_jax.data.open_source import open_source
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.evaluate import (
+    check_evaluation,
+    evaluate,
+    latest_evaluation,
+    protocol_card,
+    report,
+    write_evaluation,
+)
+from ddl_jax.training.checkpoint import Checkpoints, load_checkpoint, newest_step, read_config
+from ddl_jax.training.metrics import read_metrics
+
+
+def evaluate_workdir(
+    workdir: epath.PathLike,
+    config: Config | None = None,
+    *,
+    step: int | None = None,
+    before: Sequence[epath.PathLike] = (),
+) -> str:
+    """Evaluates a checkpoint into `workdir/evaluation/<step>` -> the headline table in Markdown.
+
+    Args:
+      workdir: of the run.
+      config: whose `evaluation` says on what; None for the run's own.
+      step: the checkpoint; None for the newest.
+      before: work directories whose newest evaluations stand beside this one, in order.
+
+    Raises:
+      UserError: something is missing or wrong; nothing has been written.
+    """
+    config = config or read_config(workdir)
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        step = newest_step(workdir, checkpoints, step)
+    earlier = {_column(path): latest_evaluation(path) for path in before}
+    if len(earlier) != len(before) or _column(workdir) in earlier:
+        raise UserError("--before: two runs have the same last folder name; rename one")
+    source = open_source(
+        config_lib.evaluation_data(config), config.synthetic, "config.evaluation.data"
+    )
+    check_evaluation(source, config.evaluation)
+    module, variables, card = load_checkpoint(workdir, step)
+    mesh = parallel.make_mesh(config.devices)
+    results = evaluate(module, variables, card, source, config.evaluation, mesh)
+    directory = epath.Path(workdir) / "evaluation" / str(step)
+    write_evaluation(directory, results, protocol_card(card, source, config.evaluation, step))
+    runs = earlier | {_column(workdir): directory}
+    table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
+    return f"{directory / 'report.html'}\n\n{table}"
+
+
+def _column(workdir: epath.PathLike) -> str:
+    """The name of a run in tables: its folder's."""
+    return epath.Path(workdir).resolve().name

@@ -1,0 +1,159 @@
+"""What a fine-tuning run takes from a run before it, or from somebody else's weights."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ddl_jax import parallel
+from ddl_jax.config import Config
+from ddl_jax.data.source import Source, Subset
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.embedding import embed
+from ddl_jax.interop import load_torch_backbone
+from ddl_jax.models import ModelCard
+from ddl_jax.training.checkpoint import Checkpoints, Meta, newest_step
+from ddl_jax.training.state import TrainState, padded_classes
+
+_TORCH = (".pt", ".pth", ".ckpt")
+# Enough images for the mean of a class; one of a thousand images need not be embedded whole.
+_IMAGES_OF_CLASS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where the weights come from: a checkpoint of ours, or a file of PyTorch's (step None)."""
+
+    path: str
+    step: int | None
+    meta: Meta | None
+
+
+def check(config: Config, card: ModelCard) -> Start:
+    """Finds the weights and compares their model card with the run's.
+
+    Raises:
+      UserError: nothing there, or weights of another model.
+    """
+    path = config.init_from.path
+    if not epath.Path(path).exists():
+        raise UserError(f"config.init_from.path: no {path!r}; give a work directory or a .pt file")
+    if path.endswith(_TORCH):
+        if config.init_from.head == "keep":
+            raise UserError(
+                f"config.init_from.head is 'keep' but {path} has no class centres of ours; "
+                "choose class_means or reset"
+            )
+        return Start(path, None, None)
+    with Checkpoints(path, read_only=True) as checkpoints:
+        step = newest_step(path, checkpoints)
+        meta = checkpoints.read_meta(step)
+    _check_same_model(ModelCard.from_json(meta.card), card, path)
+    return Start(path, step, meta)
+
+
+def _check_same_model(theirs: ModelCard, ours: ModelCard, path: str) -> None:
+    for field in dataclasses.fields(ModelCard):
+        if field.name == "source":
+            continue
+        there, here = getattr(theirs, field.name), getattr(ours, field.name)
+        if there != here:
+            raise UserError(
+                f"config.init_from.path: {path} is of another model: its {field.name} is {there}, "
+                f"the config's is {here}; set config.model to the checkpoint's"
+            )
+
+
+def check_head(start: Start, config: Config, meta: Meta) -> None:
+    """Refuses to keep a head whose rows stand for other identities."""
+    if config.init_from.head != "keep" or start.meta is None:
+        return
+    if start.meta.identities != meta.identities:
+        raise UserError(
+            f"config.init_from.head is 'keep' but {start.path} was trained on {start.meta.classes} "
+            f"other identities (here {meta.classes}); choose class_means or reset"
+        )
+    missing = [name for name in meta.heads if name not in start.meta.heads]
+    if missing and len(start.meta.heads) != 1:
+        raise UserError(
+            f"config.init_from.head is 'keep' but {start.path} has no head {missing[0]!r}, only "
+            f"{', '.join(start.meta.heads)}; choose class_means or reset"
+        )
+
+
+def apply(
+    start: Start, state: TrainState, config: Config, *, module: Any, card: ModelCard,
+    source: Source, mesh: Mesh,
+) -> TrainState:
+    """The state of step 0 with the backbone, and the head as `init_from.head` says, taken over."""
+    if start.step is None:
+        variables = load_torch_backbone(start.path, card.network)
+        _check_shapes(variables, state, start.path)
+        backbone, batch_stats, old_heads = variables["params"], variables["batch_stats"], None
+    else:
+        backbone, batch_stats, old_heads = _read(start, state, mesh)
+    heads = state.params["heads"]
+    if config.init_from.head == "keep" and old_heads is not None:
+        # One head before and one per domain now: every domain starts with that one.
+        only = next(iter(old_heads.values()))
+        heads = {name: old_heads.get(name, only) for name in heads}
+    elif config.init_from.head == "class_means":
+        variables = {"params": backbone, "batch_stats": batch_stats}
+        centers = class_means(module, variables, card, source, mesh)
+        heads = {name: {"class_centers": centers} for name in heads}
+    params = {"backbone": backbone, "heads": heads}
+    new = state.replace(params=params, batch_stats=batch_stats)
+    # Copies: two heads must not share a buffer that the step will donate.
+    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=parallel.shardings(mesh, new))
+    return copy(jax.device_put(new, parallel.shardings(mesh, new)))
+
+
+def _read(start: Start, state: TrainState, mesh: Mesh) -> tuple[Any, Any, Any]:
+    with Checkpoints(start.path, read_only=True) as checkpoints:
+        size = next(iter(state.params["heads"].values()))["class_centers"].shape[1]
+        shape = jax.ShapeDtypeStruct((padded_classes(start.meta.classes), size), jnp.float32)
+        shapes = {
+            "backbone": state.params["backbone"],
+            "batch_stats": state.batch_stats,
+            "heads": {name: {"class_centers": shape} for name in start.meta.heads},
+        }
+        wanted = jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            shapes,
+            parallel.shardings(mesh, shapes),
+        )
+        found = checkpoints.restore_parts(start.step, wanted)
+    return found["backbone"], found["batch_stats"], found["heads"]
+
+
+def _check_shapes(variables: Any, state: TrainState, path: str) -> None:
+    def check_leaf(leaf_path: Any, found: Any, wanted: Any) -> None:
+        if np.shape(found) != wanted.shape:
+            name = jax.tree_util.keystr(leaf_path)
+            raise UserError(
+                f"config.init_from.path: {path} is of another model: {name} is "
+                f"{np.shape(found)}, config.model wants {wanted.shape}"
+            )
+
+    wanted = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
+    jax.tree.map_with_path(check_leaf, variables, wanted)
+
+
+def class_means(
+    module: Any, variables: Any, card: ModelCard, source: Source, mesh: Mesh
+) -> jax.Array:
+    """Class centres `[C padded, D]` of length 1: the mean direction of each class's images."""
+    labels = source.index.labels
+    order = np.argsort(labels, kind="stable")
+    place = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
+    rows = order[place < _IMAGES_OF_CLASS]  # the first images of every class
+    embeddings = embed(module, variables, card, Subset(source, rows), mesh=mesh, flip=False)
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    centers = np.zeros((padded_classes(source.index.classes), unit.shape[1]), np.float32)
+    np.add.at(centers, labels[rows], unit)
+    centers /= np.maximum(np.linalg.norm(centers, axis=1, keepdims=True), 1e-12)
+    return jnp.asarray(centers)

@@ -1,0 +1,179 @@
+"""The one training loop: margin-only, DDL and comparison runs differ by config only."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+from ddl_jax import config as config_lib
+from ddl_jax import parallel
+from ddl_jax.config import Config
+from ddl_jax.data import pairs as pairs_lib
+from ddl_jax.data.pipeline import batches
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.evaluate import evaluate, protocol_card, report, write_evaluation
+from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.training import init_from
+from ddl_jax.training.checkpoint import Checkpoints, config_path
+from ddl_jax.training.metrics import MetricWriter, Progress, Stopwatch, read_metrics
+from ddl_jax.training.objective import make_objective
+from ddl_jax.training.optimizer import make_schedule
+from ddl_jax.training.prepare import Run, pairs_directories, prepare
+from ddl_jax.training.state import TrainState
+from ddl_jax.training.step import make_train_step
+
+
+def train_and_evaluate(config: Config, workdir: epath.PathLike) -> TrainState:
+    """Trains from the work directory's newest checkpoint, from `init_from`, or from scratch.
+
+    Called again with the same config after a stop, however hard, it goes on from the newest
+    checkpoint and ends with the same parameters, bit for bit, on the same machine.
+
+    Args:
+      config: the experiment.
+      workdir: where its files are kept.
+
+    Returns:
+      The state after `config.steps` updates.
+
+    Raises:
+      UserError: anything wrong in config, data or work directory. Nothing has been written then,
+        unless training itself went wrong (a loss that is not finite).
+    """
+    run = prepare(config, workdir)
+    _write_start(run)
+    with Checkpoints(run.workdir, config.checkpoint.keep) as checkpoints:
+        state, origin = _first_state(run, checkpoints)
+        step = int(state.step)
+        main = jax.process_index() == 0
+        writer = MetricWriter(run.workdir, step=step, active=main)
+        progress = Progress(step=step, steps=config.steps, active=main)
+        progress.say(_describe(run, state, origin))
+        try:
+            return _loop(run, state, checkpoints, writer, progress)
+        finally:
+            writer.close()
+            progress.close()
+
+
+def _loop(
+    run: Run, state: TrainState, checkpoints: Checkpoints, writer: MetricWriter, progress: Progress
+) -> TrainState:
+    """Evaluate, save, next batch, train, log: in this order. `step` counts finished updates."""
+    config, first = run.config, int(state.step)
+    objective = make_objective(config, run.classes)
+    train_step = parallel.map_step(
+        make_train_step(run.module, run.card, objective, run.optimizer),
+        run.mesh, state, how=config.parallelism,
+    )
+    schedule = make_schedule(config.optimizer)
+    images = config.batch_size * run.sampler.images
+    data = batches(run.rows(), step=first, workers=config.data.workers)
+    watch, start, metrics, logged = Stopwatch(), time.perf_counter(), {}, first
+    try:
+        for step in range(first, config.steps + 1):
+            last = step == config.steps
+            if _is_due(step, config.evaluation.every, last) and run.evaluation_source is not None:
+                _evaluate(run, state, step, progress)
+                watch.restart()
+            if (last or step % config.checkpoint.every == 0) and step > 0:
+                _check_finite(metrics, step, run.workdir)
+                if step not in checkpoints.steps():
+                    checkpoints.save(state, run.meta)
+            if last:
+                break
+            batch = parallel.global_batch(run.mesh, watch.wait_for(data))
+            state, metrics = train_step(state, batch)
+            progress.advance()
+            done = step + 1
+            if done % config.log_every == 0 or done == config.steps:
+                _check_finite(metrics, done, run.workdir)  # waits for the step to finish
+                row = {name: float(value) for name, value in metrics.items()}
+                row["learning_rate"] = float(schedule(step))
+                row |= watch.lap(images * (done - logged))
+                writer.write(done, row)
+                spent = time.perf_counter() - start
+                progress.log(done, row, spent / (done - first) * (config.steps - done))
+                logged = done
+    finally:
+        if hasattr(data, "close"):
+            data.close()
+    return state
+
+
+def _is_due(step: int, every: int, last: bool) -> bool:
+    return last or (every > 0 and step > 0 and step % every == 0)
+
+
+def _check_finite(metrics: Mapping[str, Any], step: int, workdir: epath.Path) -> None:
+    """A run that has diverged must not bury its last good checkpoint."""
+    for name in ("loss", "gradient_norm"):
+        if name in metrics and not math.isfinite(value := float(metrics[name])):
+            raise UserError(
+                f"the {name} is {value} at step {step}; lower config.optimizer.learning_rate; the "
+                f"checkpoints in {workdir} are from before"
+            )
+
+
+def _write_start(run: Run) -> None:
+    """The first things written: nothing is wrong any more."""
+    if jax.process_index() != 0:
+        return
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    write_atomically(config_path(run.workdir), config_lib.to_json(run.config).encode())
+    if run.pairs is not None and run.pairs_file is None:
+        index, seed = run.source.index, run.config.seed
+        name = pairs_lib.pairs_name(index, run.config.batch, seed)
+        pairs_lib.keep_pairs(index, run.pairs, name, pairs_directories(run.config, run.workdir))
+
+
+def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:
+    """Own checkpoint before init_from before scratch; and which it was."""
+    state = run.new_state()
+    steps = checkpoints.steps()
+    if steps:
+        if steps[-1] > run.config.steps:
+            raise UserError(
+                f"{run.workdir} is at step {steps[-1]}, beyond config.steps={run.config.steps}"
+            )
+        state = checkpoints.restore(steps[-1], state, run.mesh)
+        return state, f"going on from step {steps[-1]} of {run.workdir}"
+    if run.start is not None:
+        state = init_from.apply(
+            run.start, state, run.config,
+            module=run.module, card=run.card, source=run.source, mesh=run.mesh,
+        )
+        return state, f"starting from {run.start.path}, head: {run.config.init_from.head}"
+    return state, "starting from scratch"
+
+
+def _describe(run: Run, state: TrainState, origin: str) -> str:
+    index = run.source.index
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params["backbone"]))
+    return (
+        f"{origin}\n"
+        f"{run.card.network}: {size:,} parameters; {len(index)} images of {run.classes} identities; "
+        f"{run.config.batch_size} x {run.sampler.images} images a step on {run.mesh.size} "
+        f"{run.mesh.devices.flat[0].platform} device(s)"
+    )
+
+
+def _evaluate(run: Run, state: TrainState, step: int, progress: Progress) -> None:
+    directory = run.workdir / "evaluation" / str(step)
+    settings = run.config.evaluation
+    variables = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
+    results = evaluate(
+        run.module, variables, run.card, run.evaluation_source, settings, run.mesh
+    )
+    if jax.process_index() != 0:
+        return
+    card = protocol_card(run.card, run.evaluation_source, settings, step)
+    write_evaluation(directory, results, card)
+    rows = read_metrics(run.workdir, up_to=step)
+    table = report(directory, {f"step {step}": directory}, metrics=rows)
+    progress.say(f"\nevaluation of step {step}: {directory / 'report.html'}\n{table}")
+
+

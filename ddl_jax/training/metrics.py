@@ -1,0 +1,119 @@
+"""What a run reports while it trains: metrics.jsonl, TensorBoard, and a line for people."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tensorboardX
+import tqdm
+from etils import epath
+
+from ddl_jax.evaluation.files import write_atomically
+
+
+def read_metrics(workdir: epath.PathLike, up_to: int | None = None) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, up to a step. A line cut by a crash is passed over."""
+    path = epath.Path(workdir) / "metrics.jsonl"
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if up_to is None or row["step"] <= up_to:
+            rows.append(row)
+    return rows
+
+
+class MetricWriter:
+    """Writes one JSON object a log line; on process 0 only.
+
+    A run that goes on from step n drops the rows after n: those steps will be done again.
+    """
+
+    def __init__(self, workdir: epath.Path, *, step: int, active: bool):
+        self._active = active
+        if not active:
+            return
+        self._path = workdir / "metrics.jsonl"
+        rows = read_metrics(workdir, up_to=step)
+        write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        # purge_step makes TensorBoard forget what is done again.
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds the metrics of one log line."""
+        if not self._active:
+            return
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Closes the TensorBoard file."""
+        if self._active:
+            self._board.close()
+
+
+class Stopwatch:
+    """Time since the last log line, and the part of it spent waiting for data."""
+
+    def __init__(self):
+        self._start, self._waited = time.perf_counter(), 0.0
+
+    def wait_for(self, iterator: Any) -> Any:
+        """The iterator's next element; the time it takes counts as waiting."""
+        start = time.perf_counter()
+        element = next(iterator)
+        self._waited += time.perf_counter() - start
+        return element
+
+    def lap(self, images: int) -> dict[str, float]:
+        """Speed since the last lap: images_per_second, and data_wait as a share of the time."""
+        seconds = time.perf_counter() - self._start
+        rates = {"images_per_second": images / seconds, "data_wait": self._waited / seconds}
+        self.restart()
+        return rates
+
+    def restart(self) -> None:
+        """Forgets what has passed, e.g. an evaluation."""
+        self._start, self._waited = time.perf_counter(), 0.0
+
+
+class Progress:
+    """A progress bar with speed and remaining time, and a line a log interval; on process 0 only."""
+
+    def __init__(self, *, step: int, steps: int, active: bool):
+        self._active, self._steps = active, steps
+        # disable=None: a bar on a terminal only, never in a log file.
+        self._bar = tqdm.tqdm(
+            total=steps, initial=step, unit="step", disable=None if active else True,
+            dynamic_ncols=True,
+        )
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        if self._active:
+            tqdm.tqdm.write(text)
+
+    def advance(self) -> None:
+        """One step is done."""
+        self._bar.update()
+
+    def log(self, step: int, metrics: Mapping[str, float], seconds_left: float) -> None:
+        """Prints the metrics that people watch."""
+        self.say(
+            f"step {step}/{self._steps}  loss {metrics['loss']:.4f}  "
+            f"softmax {metrics['margin_softmax']:.4f}  "
+            + (f"ddl {metrics['distillation']:.4f}  " if "distillation" in metrics else "")
+            + f"lr {metrics['learning_rate']:.2g}  {metrics['images_per_second']:.0f} images/s  "
+            f"waiting for data {metrics['data_wait']:.0%}  "
+            f"remaining {tqdm.tqdm.format_interval(seconds_left)}"
+        )
+
+    def close(self) -> None:
+        """Leaves the bar where it is."""
+        self._bar.close()

@@ -1,0 +1,143 @@
+"""What a run minimises: margin softmax heads, and the DDL on batches made for it."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ddl_jax import losses, parallel
+from ddl_jax.config import Batch, Config, Distillation, Loss
+
+Metrics = dict[str, jax.Array]
+# (embeddings [b, m, D], labels [b, m], heads, loss state) -> (loss, (loss state, terms)), all for
+# one device of parallel.AXIS; the loss is that of the global batch.
+Objective = Callable[[jax.Array, jax.Array, Any, Any], tuple[jax.Array, tuple[Any, Metrics]]]
+
+_SHARED = "shared"
+_DIVERGENCES = {"kl": losses.kl_divergence, "js": losses.js_divergence}
+
+
+def softmax_columns(loss: Loss, batch: Batch) -> dict[str, list[int]]:
+    """For each head the columns of a batch row that it classifies.
+
+    A row of a ddl batch holds (single, first, second) of every domain, teacher first.
+    """
+    if batch.kind == "images":
+        return {_SHARED: [0]}
+    seen = [0] if loss.softmax_images == "singles" else [0, 1, 2]
+    columns = {
+        domain: [3 * number + column for column in seen]
+        for number, domain in enumerate(batch.domains)
+    }
+    if loss.heads == "per_domain":
+        return columns
+    return {_SHARED: [column for own in columns.values() for column in own]}
+
+
+def head_names(config: Config) -> tuple[str, ...]:
+    """The names of the classifiers a config trains."""
+    return tuple(softmax_columns(config.loss, config.batch))
+
+
+def make_margin(loss: Loss) -> losses.Margin:
+    """The margin of a config."""
+    options = vars(getattr(loss, loss.margin))
+    return losses.named_margin(loss.margin, scale=loss.scale, **options)
+
+
+def make_objective(config: Config, classes: int) -> Objective:
+    """The objective of a config for this many classes.
+
+    The loss is the sum over the heads of their mean cross-entropy, plus on a ddl batch
+    `distillation.weight` times the DDL. The DDL's terms are reported with weight 0 too.
+    """
+    columns = softmax_columns(config.loss, config.batch)
+    margin = make_margin(config.loss)
+    distillation = config.loss.distillation
+
+    def objective(
+        embeddings: jax.Array, labels: jax.Array, heads: Any, loss_state: Any
+    ) -> tuple[jax.Array, tuple[Any, Metrics]]:
+        terms = {}
+        softmax = 0.0
+        for name, own in columns.items():
+            value, cosine = _head_loss(
+                embeddings[:, own], labels[:, own], heads[name]["class_centers"], margin, classes
+            )
+            softmax += value
+            terms[f"target_cosine/{name}"] = cosine
+        terms["margin_softmax"] = loss = softmax
+        if config.batch.kind == "ddl":
+            ddl, ddl_terms = _distillation_loss(
+                embeddings, labels, config.batch.domains, distillation
+            )
+            terms |= ddl_terms
+            if distillation.weight:
+                loss = softmax + distillation.weight * ddl
+        return loss, (loss_state, terms)
+
+    return objective
+
+
+def _head_loss(
+    embeddings: jax.Array, labels: jax.Array, class_centers: jax.Array, margin: losses.Margin,
+    classes: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Mean cross-entropy and mean target cosine of one head over the global batch."""
+    held = class_centers.shape[0]
+    numbers = held * jax.lax.axis_index(parallel.AXIS) + jnp.arange(held)
+    loss, aux = losses.margin_softmax_loss(
+        embeddings.reshape(-1, embeddings.shape[-1]),
+        class_centers,
+        labels.reshape(-1),
+        margin=margin,
+        class_where=numbers < classes,
+        axis_name=parallel.AXIS,
+    )
+    mean = functools.partial(jax.lax.pmean, axis_name=parallel.AXIS)
+    return mean(jnp.mean(loss)), mean(jnp.mean(aux.target_cosine))
+
+
+def _distillation_loss(
+    embeddings: jax.Array, labels: jax.Array, domains: tuple[str, ...], options: Distillation
+) -> tuple[jax.Array, Metrics]:
+    """The DDL of a ddl batch, and its unweighted terms by domain."""
+    similarities = [
+        losses.pair_similarities(
+            embeddings[:, 3 * k],
+            embeddings[:, 3 * k + 1],
+            embeddings[:, 3 * k + 2],
+            labels[:, 3 * k],
+            minimum_positive=options.minimum_positive,
+            mining=options.mining,
+            axis_name=parallel.AXIS,
+        )
+        for k in range(len(domains))
+    ]
+    nodes = jnp.linspace(options.lowest_node, options.highest_node, options.nodes)
+    divergence = _DIVERGENCES.get(
+        options.divergence, functools.partial(losses.earth_mover_distance, nodes=nodes)
+    )
+    loss, terms = losses.distribution_distillation_loss(
+        similarities[0],
+        similarities[1:],
+        positive_weight=options.positive_weight,
+        negative_weight=options.negative_weight,
+        order_weight=options.order_weight,
+        nodes=nodes,
+        gamma=options.gamma,
+        divergence=divergence,
+        stop_teacher_gradient=options.stop_teacher_gradient,
+        axis_name=parallel.AXIS,
+    )
+    named = {"distillation": loss, "order": terms["order"]}
+    for what, names in (
+        ("positive_divergence", domains[1:]),
+        ("negative_divergence", domains[1:]),
+        ("positive_mean", domains),
+        ("negative_mean", domains),
+    ):
+        named |= {f"{what}/{name}": terms[what][i] for i, name in enumerate(names)}
+    return loss, named

@@ -1,0 +1,209 @@
+"""Everything that can go wrong before a run starts, and what the run is made of if nothing does.
+
+Nothing is written into the work directory here, and no file of the data is changed, except that
+synthetic_faces is rendered when it is missing.
+"""
+
+import dataclasses
+import hashlib
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from etils import epath
+from jax.sharding import Mesh
+
+from ddl_jax import config as config_lib
+from ddl_jax import parallel
+from ddl_jax.config import Config
+from ddl_jax.data import pairs as pairs_lib
+from ddl_jax.data.open_source import open_source
+from ddl_jax.data.pipeline import BatchRows
+from ddl_jax.data.sampling import DDLSampler, ImageSampler, Sampler
+from ddl_jax.data.source import RecordIndex, Source
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.evaluate import check_evaluation
+from ddl_jax.models import ModelCard
+from ddl_jax.training import init_from
+from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path, read_config
+from ddl_jax.training.objective import head_names
+from ddl_jax.training.optimizer import make_optimizer
+from ddl_jax.training.state import TrainState, init_state, make_card, make_module, padded_classes
+
+# Settings that may change between two starts of a run without making it another experiment.
+_FREE = ("steps", "parallelism", "devices", "log_every", "checkpoint.", "evaluation.")
+_FREE_DATA = ("data.path", "data.workers")  # the fingerprint tells whether the data are the same
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that is ready to start."""
+
+    config: Config
+    workdir: epath.Path
+    mesh: Mesh
+    source: Source
+    evaluation_source: Source | None
+    sampler: Sampler
+    pairs: pairs_lib.Pairs | None
+    pairs_file: epath.Path | None  # where the pairs came from; None when they are new
+    module: nn.Module
+    card: ModelCard
+    optimizer: optax.GradientTransformation
+    meta: Meta
+    start: init_from.Start | None
+
+    @property
+    def classes(self) -> int:
+        """Identities of the training data."""
+        return self.source.index.classes
+
+    def rows(self) -> BatchRows:
+        """This host's rows of all batches."""
+        return BatchRows(
+            self.source,
+            self.sampler,
+            size=self.card.input_size,
+            flip=self.config.batch.flip,
+            seed=self.config.seed,
+            steps=self.config.steps,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+
+    def new_state(self) -> TrainState:
+        """The state of step 0, before `init_from`."""
+        return init_state(
+            self.module, self.card, self.optimizer, heads=head_names(self.config),
+            classes=self.classes, seed=self.config.seed, mesh=self.mesh,
+        )
+
+
+def prepare(config: Config, workdir: epath.PathLike) -> Run:
+    """Checks and opens everything a run needs.
+
+    Raises:
+      UserError: the first thing that is wrong.
+    """
+    config_lib.validate(config)
+    workdir = epath.Path(workdir)
+    mesh = parallel.make_mesh(config.devices)
+    _check_workdir(config, workdir)
+    card = make_card(config, config.init_from.path)
+    start = init_from.check(config, card) if config.init_from.path else None
+    parallel.check_divides(mesh, config.batch_size, padded_classes(1))
+    source = open_source(config.data, config.synthetic)
+    sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
+    meta = Meta(
+        card=card.to_json(),
+        classes=source.index.classes,
+        identities=identities_hash(source.index),
+        heads=list(head_names(config)),
+        data=_data_hash(config, source.index, pairs),
+    )
+    if start is not None:
+        init_from.check_head(start, config, meta)
+    _check_data_unchanged(workdir, meta)
+    return Run(
+        config=config,
+        workdir=workdir,
+        mesh=mesh,
+        source=source,
+        evaluation_source=_evaluation_source(config, source),
+        sampler=sampler,
+        pairs=pairs,
+        pairs_file=pairs_file,
+        module=make_module(config),
+        card=card,
+        optimizer=make_optimizer(config.optimizer),
+        meta=meta,
+        start=start,
+    )
+
+
+def identities_hash(index: RecordIndex) -> str:
+    """A hash of the identities' names in the order of their labels."""
+    _, first = np.unique(index.labels, return_index=True)
+    return hashlib.sha256("\n".join(index.identities[first]).encode()).hexdigest()[:16]
+
+
+def _sampler(
+    config: Config, index: RecordIndex, workdir: epath.Path
+) -> tuple[Sampler, pairs_lib.Pairs | None, epath.Path | None]:
+    batch = config.batch
+    _check_domains(index, batch.domains)
+    if batch.kind == "images":
+        rows = np.flatnonzero(np.isin(index.domains, batch.domains or np.unique(index.domains)))
+        return ImageSampler(rows, batch_size=config.batch_size, seed=config.seed), None, None
+    pairs, file = pairs_lib.load_or_make_pairs(
+        index, batch, config.seed, pairs_directories(config, workdir)
+    )
+    sampler = DDLSampler(index, pairs, batch_size=config.batch_size, seed=config.seed)
+    return sampler, pairs, file
+
+
+def pairs_directories(config: Config, workdir: epath.Path) -> list[epath.Path]:
+    """Where the pairs may be kept: with the data, or where those cannot be written, with the run."""
+    beside = [epath.Path(config.data.path) / ".ddl_jax"] if config.data.path else []
+    return [*beside, workdir]
+
+
+def _check_domains(index: RecordIndex, domains: tuple[str, ...]) -> None:
+    there = sorted(set(index.domains.tolist()))
+    for domain in domains:
+        if domain not in there:
+            raise UserError(
+                f"config.batch.domains names {domain!r}; the data has {', '.join(there)}"
+            )
+
+
+def _data_hash(config: Config, index: RecordIndex, pairs: pairs_lib.Pairs | None) -> str:
+    digest = hashlib.sha256(index.fingerprint().encode())
+    digest.update(repr((config.model.input_size, config.batch.flip)).encode())
+    for domain, rows in (pairs or {}).items():
+        digest.update(domain.encode() + rows.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _evaluation_source(config: Config, training: Source) -> Source | None:
+    evaluation = config.evaluation
+    if evaluation.every < 0:
+        return None
+    data = config_lib.evaluation_data(config)
+    source = open_source(data, config.synthetic, "config.evaluation.data")
+    check_evaluation(source, evaluation)
+    return source
+
+
+def _check_workdir(config: Config, workdir: epath.Path) -> None:
+    """A work directory belongs to one experiment: another config must not go on in it."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file; give a directory")
+    if not config_path(workdir).exists():
+        if workdir.exists() and (workdir / "checkpoints").exists():
+            raise UserError(f"{workdir} has checkpoints but no config.json; give another --workdir")
+        return
+    changed = [
+        key
+        for key in config_lib.changed_keys(read_config(workdir), config)
+        if not key.startswith(_FREE) and key not in _FREE_DATA
+    ]
+    if changed:
+        raise UserError(
+            f"{workdir} belongs to a run with another config.{changed[0]}; "
+            "give another --workdir, or the old value to go on"
+        )
+
+
+def _check_data_unchanged(workdir: epath.Path, meta: Meta) -> None:
+    if not (workdir / "checkpoints").exists():
+        return
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        steps = checkpoints.steps()
+        old = checkpoints.read_meta(steps[-1]) if steps else meta
+    if old.data != meta.data:
+        raise UserError(
+            f"the data of {workdir} have changed since its checkpoint (fingerprint {old.data}, now "
+            f"{meta.data}); restore them, or start anew in another --workdir"
+        )

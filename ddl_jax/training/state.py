@@ -1,0 +1,114 @@
+"""The functional train state: all that a step changes, and nothing else."""
+
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from ddl_jax import parallel
+from ddl_jax.config import Config
+from ddl_jax.models import ModelCard, create_backbone
+
+# Class centres are padded to a multiple of this, whatever the devices: a checkpoint then has one
+# shape everywhere, and 1, 2, 4 ... 1024 devices share them evenly.
+_CLASS_MULTIPLE = 1024
+_CENTER_DEVIATION = 0.01  # of new class centres, as in arcface_torch
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """What a checkpoint holds. Functions (module, optimizer) are made again from the config.
+
+    Attributes:
+      step: int32, finished updates.
+      params: `{"backbone": ..., "heads": {name: {"class_centers": [C padded, D]}}}`.
+      batch_stats: running statistics of the backbone.
+      loss_state: running statistics of the margins that have any.
+      opt_state: of the Optax optimizer.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    loss_state: Any
+    opt_state: Any
+
+
+def padded_classes(classes: int) -> int:
+    """The rows of a head for this many classes."""
+    return -(-classes // _CLASS_MULTIPLE) * _CLASS_MULTIPLE
+
+
+def make_module(config: Config) -> nn.Module:
+    """The backbone of a config, for use inside the mapped step and outside of it."""
+    model = config.model
+    return create_backbone(
+        model.name,
+        embedding_size=model.embedding_size,
+        dtype=jnp.dtype(model.dtype),
+        batch_norm=model.batch_norm,
+        axis_name=parallel.AXIS if model.batch_norm == "global" else None,
+    )
+
+
+def make_card(config: Config, source: str = "") -> ModelCard:
+    """The model card of a network trained under a config."""
+    model = config.model
+    return ModelCard(
+        network=model.name,
+        input_size=tuple(model.input_size),
+        colour=model.colour,
+        mean=tuple(model.mean),
+        deviation=tuple(model.deviation),
+        embedding_size=model.embedding_size,
+        source=source,
+    )
+
+
+def init_backbone(module: nn.Module, card: ModelCard, key: jax.Array) -> Any:
+    """Fresh variables `{"params": ..., "batch_stats": ...}` of a backbone."""
+    return module.init(key, jnp.zeros((1, *card.input_size, 3), jnp.float32))
+
+
+def init_heads(key: jax.Array, names: tuple[str, ...], classes: int, embedding_size: int) -> Any:
+    """Fresh class centres, normal with a small deviation."""
+    shape = (padded_classes(classes), embedding_size)
+    keys = jax.random.split(key, len(names))
+    return {
+        name: {"class_centers": _CENTER_DEVIATION * jax.random.normal(k, shape)}
+        for name, k in zip(names, keys)
+    }
+
+
+def init_state(
+    module: nn.Module,
+    card: ModelCard,
+    optimizer: optax.GradientTransformation,
+    *,
+    heads: tuple[str, ...],
+    classes: int,
+    seed: int,
+    mesh: Mesh,
+) -> TrainState:
+    """The state of step 0, made in place on the devices of the mesh."""
+
+    def init() -> TrainState:
+        backbone_key, head_key = jax.random.split(jax.random.key(seed))
+        variables = init_backbone(module, card, backbone_key)
+        params = {
+            "backbone": variables["params"],
+            "heads": init_heads(head_key, heads, classes, card.embedding_size),
+        }
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables["batch_stats"],
+            loss_state={},
+            opt_state=optimizer.init(params),
+        )
+
+    placed = parallel.shardings(mesh, jax.eval_shape(init))
+    return jax.jit(init, out_shardings=placed)()

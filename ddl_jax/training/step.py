@@ -1,0 +1,68 @@
+"""The one training step, written for one device."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from ddl_jax import parallel
+from ddl_jax.models import ModelCard
+from ddl_jax.training.objective import Metrics, Objective
+from ddl_jax.training.state import TrainState
+
+Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    module: nn.Module,
+    card: ModelCard,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> Step:
+    """The per-device step `(state, batch) -> (state, metrics)` over the axis `parallel.AXIS`.
+
+    The batch holds the device's rows, `image[b, m, H, W, 3]` uint8 RGB and `label[b, m]`. All m
+    images of all rows go through the backbone at once, so that easy and hard share BatchNorm's
+    statistics. Map it with `parallel.map_step`.
+
+    Args:
+      module: the backbone.
+      card: how its images are normalised.
+      objective: see `objective.make_objective`.
+      optimizer: of `{"backbone": ..., "heads": ...}`.
+
+    Returns:
+      The step; metrics are scalars of the global batch, equal on every device.
+    """
+
+    def loss_of(params, state: TrainState, batch):
+        b, m, *shape = batch["image"].shape
+        images = card.normalise(batch["image"].reshape(b * m, *shape))
+        variables = {"params": params["backbone"], "batch_stats": state.batch_stats}
+        embeddings, changed = module.apply(variables, images, train=True, mutable=["batch_stats"])
+        embeddings = embeddings.reshape(b, m, -1)
+        loss, (loss_state, terms) = objective(
+            embeddings, batch["label"], params["heads"], state.loss_state
+        )
+        norm = jnp.mean(jnp.linalg.norm(jax.lax.stop_gradient(embeddings), axis=-1))
+        terms = terms | {"loss": loss, "embedding_norm": jax.lax.pmean(norm, parallel.AXIS)}
+        return loss, (changed["batch_stats"], loss_state, terms)
+
+    def step(state: TrainState, batch):
+        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+        (_, (batch_stats, loss_state, terms)), gradients = gradient_of(state.params, state, batch)
+        gradients = parallel.reduce_gradients(gradients)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            # Equal already where they are global; with statistics per device, their mean.
+            batch_stats=jax.lax.pmean(batch_stats, parallel.AXIS),
+            loss_state=loss_state,
+            opt_state=opt_state,
+        )
+        return state, terms | {"gradient_norm": parallel.global_norm(gradients)}
+
+    return step
