@@ -8,6 +8,7 @@ pointers to be numbers), hence the stand-ins below.
 """
 
 import pickle
+import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn, Self
 
@@ -59,7 +60,7 @@ def load(
     scalars of bool, integer, float and complex types, and what `allowed` adds.
 
     Args:
-      file: open for reading.
+      file: open for reading, seekable.
       path: the file's name, for messages.
       allowed: "module.name" to the function that stands in for it, or to a string where the file
         only mentions the name. Neither may return an object that can be told to run something.
@@ -74,6 +75,7 @@ def load(
     """
     names = {**_PLAIN, **(allowed or {})}
     try:
+        _check_memo(file)
         return _Unpickler(file, path, names, persistent_load, encoding).load()
     except UserError:
         raise
@@ -81,6 +83,15 @@ def load(
         raise UserError(
             f"{path}: the pickle in it is damaged ({error}): fetch or write the file again"
         ) from error
+
+
+def _check_memo(file: BinaryIO) -> None:
+    """Refuses a pickle whose memo has holes: the C unpickler takes memory up to its last index."""
+    start = file.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
+            raise pickle.UnpicklingError(f"memo index {argument}")
+    file.seek(start)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -159,15 +159,17 @@ def _open_stream(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
     machine = _load_pickle(file, path)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise UserError(f"{path}: written on a big-endian machine: {_RESAVE} on another")
-    sizes: dict[str, int] = {}
-    contents = _load_pickle(file, path, lambda s: sizes.__setitem__(s.key, s.size))
+    storages: dict[str, _Storage] = {}
+    contents = _load_pickle(file, path, storages)
     keys = _load_pickle(file, path)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise UserError(f"{path}: damaged, no list of storages in it: fetch it again")
 
     positions: dict[str, int] = {}
     position = file.tell()
-    for key in keys if isinstance(keys, list) else []:
+    for key in keys:
         positions[key] = position
-        position += 8 + sizes.get(key, 0)
+        position += 8 + (storages[key].size if key in storages else 0)
 
     def read_storage(storage: _Storage) -> bytes:
         if storage.key not in positions:
@@ -175,24 +177,22 @@ def _open_stream(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
         file.seek(positions[storage.key])
         count, numbers = file.read(8), file.read(storage.size)
         if count != storage.count.to_bytes(8, "little") or len(numbers) != storage.size:
-            raise UserError(f"{path}: truncated or damaged in storage {storage.key!r}: fetch it again")
+            raise UserError(f"{path}: truncated or damaged, {storage.key!r} is cut: fetch it again")
         return numbers
 
     return contents, read_storage
 
 
-def _load_pickle(
-    file: BinaryIO, path: str, notice: Callable[[_Storage], None] | None = None
-) -> Any:
-    """One pickle, with `_Tensor` for every tensor; tells `notice` of every storage."""
+def _load_pickle(file: BinaryIO, path: str, storages: dict[str, _Storage] | None = None) -> Any:
+    """One pickle, with `_Tensor` for every tensor; notes its storages by key in `storages`."""
 
     def storage(pid: Any) -> _Storage:
         match pid:
             case ("storage", str(kind), str(key), _, int(count), *rest):
                 if kind in STORAGE_DTYPES and count >= 0 and not any(rest):
                     found = _Storage(kind, key, count)
-                    if notice is not None:
-                        notice(found)
+                    if storages is not None:
+                        storages[key] = found
                     return found
         raise UserError(f"{path}: a storage this reader does not know, {pid!r}: {_RESAVE}")
 

@@ -117,6 +117,12 @@ def test_our_own_functions_cannot_be_changed():
     assert loaded.dtype == np.float64 and loaded.dtype.flags == np.dtype("f8").flags
 
 
+def test_takes_no_memory_for_nothing():
+    assert "memo index 4294967295" in refusal(b"\x80\x02]r\xff\xff\xff\xff.")
+    assert "memo index" in refusal(b"]p99999999999\n.")
+    refusal(b"\x80\x04\x8e" + (2**50).to_bytes(8, "little") + b"face")
+
+
 def test_allows_what_the_caller_names():
     data = b"\x80\x02cpkg\nPair\nK\x01K\x02\x86R."
     assert "'pkg.Pair'" in refusal(data)

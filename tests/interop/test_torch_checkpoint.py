@@ -211,9 +211,8 @@ def test_a_wrong_byte_is_a_refusal_or_harmless(write, tmp_path):
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for position in rng.choice(len(whole), 300):
-        # Never the instruction whose index makes Python's own unpickler take gigabytes.
         damaged = bytearray(whole)
-        damaged[position] = rng.choice([b for b in range(256) if b != ord("r")])
+        damaged[position] = rng.integers(256)
         path.write_bytes(damaged)
         try:
             read_torch_checkpoint(path)
