@@ -55,11 +55,11 @@ def _paint_eye(texture, face: Identity, solid: Solid, view: View, side: int) -> 
     region[:] = region + alpha * (eye * np.float32(0.95) - region)
 
     dark = face.skin * 0.3
-    glaze(texture, place(np.concatenate([upper, upper[::-1] * (0.96, 0.65)])), (30, 20, 18), 0.5, 0.7)
+    glaze(texture, place(np.concatenate([upper, upper[::-1] * (0.96, 0.65)])), (30, 20, 18), 0.5)
     stroke(texture, place(upper), dark * (1 - 0.7 * face.lashes), 1 + (face.lashes > 0.5))
     stroke(texture, place(lower), face.skin * (0.72, 0.6, 0.58))
     crease = upper * (1.08, 1.0) - (0, face.eye_lid)
-    glaze(texture, place(np.concatenate([crease, (crease - (0, 0.014))[::-1]])), dark, 0.55, 0.8)
+    glaze(texture, place(np.concatenate([crease, (crease - (0, 0.014))[::-1]])), dark, 0.55)
 
 
 def _paint_brow(texture, face: Identity, solid: Solid, view: View, side: int) -> None:
@@ -73,7 +73,7 @@ def _paint_brow(texture, face: Identity, solid: Solid, view: View, side: int) ->
     points = points if side > 0 else mirror(points)
     # Grey and fair people have darker brows than hair.
     colour = np.minimum(face.hair.colour * 0.7, face.skin * 0.62)
-    glaze(texture, FACE_CHART.place(solid, points), colour, face.brow_opacity, 0.8)
+    glaze(texture, FACE_CHART.place(solid, points), colour, face.brow_opacity)
 
 
 def _paint_nose(texture, face: Identity, solid: Solid) -> None:
@@ -81,7 +81,7 @@ def _paint_nose(texture, face: Identity, solid: Solid) -> None:
     dark = face.skin * (0.42, 0.3, 0.28)
     for side in (1, -1):
         nostril = oval(side * face.nose_width * 0.45, y, face.nose_width * 0.27, 0.02, side * 0.3)
-        glaze(texture, FACE_CHART.place(solid, nostril), dark, 0.85, 0.9)
+        glaze(texture, FACE_CHART.place(solid, nostril), dark, 0.85)
         t = np.linspace(-1.1, 1.3, 7)
         wing = np.stack([side * face.nose_width * (0.86 + 0.2 * np.cos(t)), y - 0.05 + 0.06 * np.sin(t)], 1)
         wing = np.concatenate([wing, (wing - (side * 0.022, 0))[::-1]])
@@ -106,8 +106,8 @@ def _paint_mouth(texture, face: Identity, solid: Solid, view: View) -> None:
     upper = top - face.lip_upper * arch**0.7 * bow
     lower = bottom + face.lip_lower * arch**0.8
     glaze(texture, place(top, lower + 0.03 * arch), face.skin * 0.55, 0.35, 2.5)
-    glaze(texture, place(upper, top + 0.004), face.lip_colour * 0.86, 0.9, 0.7)
-    glaze(texture, place(bottom - 0.004, lower), face.lip_colour, 0.9, 0.7)
+    glaze(texture, place(upper, top + 0.004), face.lip_colour * 0.86, 0.9)
+    glaze(texture, place(bottom - 0.004, lower), face.lip_colour, 0.9)
     shine = bottom + 0.5 * face.lip_lower * arch
     glaze(texture, place(shine - 0.008 * arch, shine + 0.008 * arch), (255, 240, 236), 0.2, 1.5)
     if gap > 0.02:

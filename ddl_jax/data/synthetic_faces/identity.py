@@ -117,13 +117,14 @@ def _along(palette: np.ndarray, position: float) -> np.ndarray:
 
 def _draw_hair(rng: np.random.Generator) -> Hair:
     uniform = rng.uniform
-    long = rng.random() < 0.45
+    bald = rng.random() < 0.07
+    long = not bald and rng.random() < 0.45
     curl = rng.random() ** 2
     fringe = uniform(0.1, 0.34) if rng.random() < (0.4 if long else 0.2) else 0.0
     colour = _HAIR[rng.choice(len(_HAIR), p=[.2, .16, .14, .1, .1, .1, .08, .07, .05])]
     return Hair(
         colour=np.clip(colour * uniform(0.8, 1.15) + rng.normal(0, 5, 3), 8, 245),
-        bald=rng.random() < 0.07, hairline=uniform(-0.74, -0.46),
+        bald=bald, hairline=uniform(-0.74, -0.46),
         recession=uniform(0.0, 0.05 if fringe else 0.26), part=uniform(-0.4, 0.4), fringe=fringe,
         top=uniform(0.03, 0.13) + 0.16 * curl, side=uniform(0.02, 0.09) + 0.2 * curl * long,
         sideburn=uniform(-0.25, 0.3), curl=curl, streaks=uniform(0.1, 0.4),
@@ -140,7 +141,7 @@ def draw_identity(seed: int, number: int) -> Identity:
     return Identity(
         number=number,
         width=uniform(0.6, 0.82), taper=uniform(0.0, 0.36), jaw=uniform(2.0, 5.5),
-        skull=uniform(2.0, 3.0), depth=uniform(0.78, 0.92),
+        skull=uniform(2.2, 3.0), depth=uniform(0.78, 0.92),
         skin=skin, texture_seed=int(rng.integers(2**31)), blotches=uniform(0.02, 0.12),
         freckles=int(rng.integers(20, 90)) if rng.random() < 0.2 * (1.4 - melanin) else 0,
         moles=int(rng.poisson(1.2)), blush=uniform(0, 0.35), wrinkles=uniform() ** 2,

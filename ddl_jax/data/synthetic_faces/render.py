@@ -10,12 +10,12 @@ from ddl_jax.data.synthetic_faces import geometry as geo
 from ddl_jax.data.synthetic_faces.features import paint_features
 from ddl_jax.data.synthetic_faces.hair import HAIR_CHART, paint_hair
 from ddl_jax.data.synthetic_faces.identity import Identity, draw_identity
-from ddl_jax.data.synthetic_faces.painting import blend, glaze, oval, spread
+from ddl_jax.data.synthetic_faces.painting import blend, enlarge, glaze, oval, spread
 from ddl_jax.data.synthetic_faces.skin import FACE_CHART, paint_relief, paint_skin
 from ddl_jax.data.synthetic_faces.view import View, draw_view, view_rng
 
 # Pictures are rendered this much larger and averaged down, against jagged outlines.
-_OVERSAMPLING = 1.5
+_OVERSAMPLING = 1.25
 _HEAD_SHARE = 0.43  # pixels a head unit, as a share of the picture's side
 _HEAD_CENTRE = (0.5, 0.53)  # shares of the picture's side
 _DEPTH_GUESS = 0.6  # head units: where the ray's search begins
@@ -137,22 +137,27 @@ def _shade(height: np.ndarray, camera: _Camera, view: View, shine: float) -> np.
     return spread(lit, view.tint)
 
 
-def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View) -> np.ndarray:
-    """Background, hair behind the neck, neck and shoulders."""
+def _shape_hair(sitter: Sitter, camera: _Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and cover (0 to 1) of the shell that the hair lies in."""
+    ahead, clearance = geo.meet_solid(camera.rays, sitter.shell, _DEPTH_GUESS, steps=2)
+    edge = clearance * np.float32(camera.scale / (2 * sitter.face.width))
+    return ahead, np.clip(edge, 0, 1)
+
+
+def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View, shell: np.ndarray) -> np.ndarray:
+    """Background, the inside of the hair at the back, neck and shoulders."""
     face, side, scale = sitter.face, camera.side, camera.scale
-    canvas = cv2.resize(view.background.astype(np.float32), (side, side),
-                        interpolation=cv2.INTER_CUBIC)
+    canvas = enlarge(view.background.astype(np.float32), (side, side))
     level = np.float32(view.ambient + 0.4 * view.diffuse)
     neck = camera.project(np.array([0, 0.75, -0.3]))
     base = np.array([camera.centre[0] - 0.12 * scale * np.sin(view.yaw),
                      camera.centre[1] + 1.5 * scale])
     hair = face.hair
-    if hair.length > 0.6:
-        half = face.width * (1 + hair.side)
-        middle = (neck[0] - camera.centre[0]) / scale
-        panel = np.array([[middle - half, -0.2], [middle + half, -0.2],
-                          [middle + half * 1.04, hair.length], [middle - half * 1.04, hair.length]])
-        glaze(canvas, camera.centre + scale * panel, hair.colour * 0.55 * level, 1.0, 1.5)
+    if not hair.bald:
+        end = camera.centre[1] / scale + hair.length
+        down = np.arange(side, dtype=np.float32)[:, None] / np.float32(scale)
+        behind = shell * np.clip((np.float32(end) - down) / 0.04, 0, 1)
+        blend(canvas, (0.5 * level * hair.colour).astype(np.float32), behind)
     shirt = view.clothes * level
     glaze(canvas, oval(base[0], base[1] + 0.42 * scale, 1.35 * scale, 0.85 * scale), shirt, 1.0, 0.7)
     half = 0.5 * face.width * scale
@@ -166,15 +171,13 @@ def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View) -> np.ndarray:
     return canvas
 
 
-def _draw_hair(canvas, sitter: Sitter, camera: _Camera, view: View, depth, cover) -> None:
-    """The hair's shell in front of head and backdrop, in place."""
+def _draw_hair(canvas, sitter: Sitter, camera: _Camera, view: View, head, hair) -> None:
+    """The hair in front of head and backdrop, in place; `head` and `hair` are (depth, cover)."""
     curl = sitter.face.hair.curl
-    rays = camera.rays
-    ahead, clearance = geo.meet_solid(rays, sitter.shell, depth, steps=1)
-    point = rays.at(ahead)
+    (depth, cover), (ahead, shell) = head, hair
+    point = camera.rays.at(ahead)
     strands = _remap(sitter.hair, HAIR_CHART, geo.angle_on(sitter.shell, point), point[1])
-    edge = np.clip(clearance * np.float32(camera.scale / (2 * sitter.face.width)), 0, 1)
-    visible = strands[..., 3] * edge * ((ahead > depth - 0.03) | (cover < 0.5))
+    visible = strands[..., 3] * shell * ((ahead > depth - 0.03) | (cover < 0.5))
     # Curls make a rough surface.
     rough = cv2.cvtColor(strands[..., :3], cv2.COLOR_RGB2GRAY) * np.float32(4e-4 * (0.4 + curl))
     light = _shade(ahead + rough, camera, view, shine=0.12)
@@ -193,17 +196,18 @@ def render(sitter: Sitter, view: View, rng: np.random.Generator, size: int) -> n
     depth, cover = _shape_head(sitter, camera)
     point = camera.rays.at(depth)
     angle = geo.angle_on(sitter.head, point)
-    albedo = _remap(texture, FACE_CHART, angle, point[1])
+    albedo = _remap(texture.astype(np.float32), FACE_CHART, angle, point[1])
     relief = _remap(sitter.relief, FACE_CHART, angle, point[1])
-    canvas = _paint_backdrop(sitter, camera, view)
+    ahead, shell = _shape_hair(sitter, camera)
+    canvas = _paint_backdrop(sitter, camera, view, shell)
     light = _shade(np.where(cover > 0, depth + relief, 0), camera, view, shine=0.07)
     blend(canvas, albedo * light, cover)
-    _draw_hair(canvas, sitter, camera, view, depth, cover)
+    _draw_hair(canvas, sitter, camera, view, (depth, cover), (ahead, shell))
     occlusion.paint_in_front(canvas, kind, rng)
 
     image = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
     image = 255 * cv2.pow(np.clip(image, 0, 255) / 255, view.gamma)
-    image = image + np.float32(view.noise) * rng.standard_normal(image.shape, dtype=np.float32)
+    image = image + spread(rng.standard_normal(image.shape[:2], dtype=np.float32), [view.noise] * 3)
     image = domains.photograph(np.clip(image, 0, 255), view.domain, rng)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 

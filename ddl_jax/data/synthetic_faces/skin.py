@@ -5,15 +5,15 @@ import numpy as np
 from ddl_jax.data.synthetic_faces.geometry import Solid
 from ddl_jax.data.synthetic_faces.identity import Beard, Identity
 from ddl_jax.data.synthetic_faces.painting import (
-    Chart, blend, disc, glaze, mirror, oval, smooth_noise,
+    Chart, blend, disc, glaze, mirror, oval, smooth_noise, soft_shape,
     spread)
 
 FACE_CHART = Chart(columns=512, rows=232, y_low=-1.16, y_high=1.16)
 
 
-def _both_sides(picture, chart, solid, points, colour, opacity, softness) -> None:
+def _both_sides(picture, solid, points, colour, opacity, softness) -> None:
     for side in (points, mirror(points)):
-        glaze(picture, chart.place(solid, side), colour, opacity, softness)
+        glaze(picture, FACE_CHART.place(solid, side), colour, opacity, softness)
 
 
 def _spots(picture: np.ndarray, face: Identity, solid: Solid, rng: np.random.Generator) -> None:
@@ -62,12 +62,12 @@ def paint_skin(face: Identity, solid: Solid) -> np.ndarray:
     pores = 0.02 * smooth_noise(rng, shape, (116, 256))
     skin = spread(1 + blotches + pores, face.skin)
     flush = np.array([1.06, 0.8, 0.8]) * face.skin
-    _both_sides(skin, FACE_CHART, solid, oval(0.4, 0.27, 0.15, 0.11), flush, face.blush, 8)
+    _both_sides(skin, solid, oval(0.4, 0.27, 0.15, 0.11), flush, face.blush, 8)
     shadow = face.skin * (0.78, 0.7, 0.72)
     eye, wrinkles = face.eye_height, face.wrinkles
-    _both_sides(skin, FACE_CHART, solid, oval(face.eye_distance, eye + 0.11, 0.12, 0.03), shadow,
+    _both_sides(skin, solid, oval(face.eye_distance, eye + 0.11, 0.12, 0.03), shadow,
                 0.25 + 0.5 * wrinkles, 3)
-    _both_sides(skin, FACE_CHART, solid, oval(face.eye_distance, eye - 0.03, 0.19, 0.1), shadow,
+    _both_sides(skin, solid, oval(face.eye_distance, eye - 0.03, 0.19, 0.1), shadow,
                 0.35, 5)
     for line in range(3):
         y = eye - face.brow_height - 0.15 - 0.07 * line
@@ -84,9 +84,9 @@ def paint_relief(face: Identity, solid: Solid) -> np.ndarray:
     relief = np.zeros((FACE_CHART.rows, FACE_CHART.columns), np.float32)
 
     def raise_by(height, points, softness):
-        bump = np.zeros_like(relief)
-        _both_sides(bump, FACE_CHART, solid, points, 1.0, 1.0, softness)
-        relief[:] += height * bump
+        for side in (points, mirror(points)):
+            region, cover = soft_shape(relief, FACE_CHART.place(solid, side), softness)
+            region += np.float32(height) * cover
 
     x, y = face.eye_distance, face.eye_height
     raise_by(-0.05, oval(x, y + 0.01, 0.15, 0.09), 6)
