@@ -8,9 +8,8 @@ The rules tell the domains from the paths; the first that fits wins. For the mar
 on the same batches: `--config.loss.distillation.weight=0`.
 """
 
-from ddl_jax.config import Batch, Config, InitFrom, Optimizer, variant
-
 from configs import folder
+from ddl_jax.config import Batch, Config, InitFrom, Optimizer, variant
 
 
 def get_config(name: str = "") -> Config:

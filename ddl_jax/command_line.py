@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+import absl.logging
 from absl import flags
 
 from ddl_jax.errors import UserError
@@ -11,8 +12,8 @@ from ddl_jax.errors import UserError
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Runs a program -> its exit status: 2, after one line, for a user's mistake."""
-    # The libraries below report their routine at level INFO; what matters is said by us.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # Orbax and TFDS report routine as warnings; what matters comes back as an exception.
+    absl.logging.set_verbosity(absl.logging.ERROR)
     # grain's worker processes read absl's global flags, which nobody else parses here.
     flags.FLAGS.mark_as_parsed()
     try:

@@ -1,15 +1,17 @@
 """Folders of images, `identity/.../image` at any depth, read in place."""
 
 import concurrent.futures
+import logging
 from collections.abc import Sequence
 
-from absl import logging
 from etils import epath
 
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.domain_rules import assign_domains
 from ddl_jax.data.source import Record, make_index, natural_key
 from ddl_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm")
 
@@ -53,7 +55,7 @@ class ImageFolderSource:
             more = f" ({len(self.skipped)} such images)" if len(self.skipped) > 1 else ""
             raise UserError(str(next(filter(None, readable))) + more)
         for path in self.skipped:
-            logging.warning("skipped the unreadable image %s", path)
+            _log.warning("skipped the unreadable image %s", path)
         paths = [path for path, error in zip(found, readable) if error is None]
         if not paths:
             raise UserError(f"{root}: none of the {len(found)} images is readable")

@@ -1,12 +1,13 @@
 """From settings to a source."""
 
-from absl import logging
-from etils import epath
+import logging
 
 from ddl_jax import config as config_lib
 from ddl_jax.data import synthetic_faces, tfds_source
 from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.source import Source, check_labels, select_identities
+
+_log = logging.getLogger(__name__)
 
 
 def open_source(
@@ -26,17 +27,15 @@ def open_source(
             corrupt=data.corrupt,
         )
         if source.skipped:
-            logging.warning("%s: skipped %d unreadable images", data.path, len(source.skipped))
+            _log.warning("%s: skipped %d unreadable images", data.path, len(source.skipped))
     elif data.source == "tfds":
         source = tfds_source.open_tfds(data.path, data.split)
     else:
-        builder = synthetic_faces.prepare(data.path or None, synthetic)
+        size = synthetic_faces.SyntheticFacesConfig(**vars(synthetic))
+        # Without a path: where TFDS keeps everything, ~/tensorflow_datasets.
+        builder = synthetic_faces.prepare(data.path or None, size)
         source = tfds_source.TfdsSource(builder, data.split)
     source = select_identities(source, data.identities, f"{setting}.identities")
     check_labels(source.index, setting)
     return source
 
-
-def directory_of(data: config_lib.Data) -> epath.Path | None:
-    """Where files that belong to the data are kept; None for the default of synthetic_faces."""
-    return epath.Path(data.path) if data.path else None

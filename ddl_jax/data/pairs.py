@@ -3,15 +3,17 @@
 import csv
 import hashlib
 import itertools
+import logging
 import os
 
 import numpy as np
-from absl import logging
 from etils import epath
 
 from ddl_jax import config as config_lib
 from ddl_jax.data.source import RecordIndex
 from ddl_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 # For each domain the record numbers `[n, 2]` of its positive pairs.
 Pairs = dict[str, np.ndarray]
@@ -137,7 +139,7 @@ def keep_pairs(
             directory.mkdir(parents=True, exist_ok=True)
             write_pairs(directory / name, index, pairs)
         except OSError as error:
-            logging.info("pairs cannot be kept in %s: %s", directory, error)
+            _log.info("pairs cannot be kept in %s: %s", directory, error)
             continue
         return directory / name
     raise UserError(f"the pairs cannot be written to any of {', '.join(map(str, directories))}")

@@ -1,0 +1,23 @@
+"""DDL fine-tuning on synthetic_faces: one teacher, and a student for each hard domain.
+
+    python train.py --config=configs/synthetic_ddl.py --workdir=runs/ddl \
+        --config.init_from.path=runs/pretrain
+
+The margin softmax alone, on the same batches: `--config.loss.distillation.weight=0`.
+"""
+
+from configs import synthetic_pretrain
+from ddl_jax.config import Batch, Config, Optimizer, variant
+
+
+def get_config(name: str = "") -> Config:
+    config = synthetic_pretrain.get_config()
+    config.steps = 60
+    config.batch_size = 16
+    config.log_every = 10
+    config.batch = Batch(
+        kind="ddl", domains=("easy", "low_resolution", "large_pose", "occlusion", "dark")
+    )
+    config.optimizer = Optimizer(learning_rate=0.01, drop_steps=(40,))
+    config.checkpoint.every = 20
+    return variant(config, name)
