@@ -49,7 +49,8 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
                 raise UserError(f"synthetic_faces: {field} is {value!r}: use a whole number of at "
                                 f"least {low}")
         self.name = (f"train{self.train_identities}_test{self.test_identities}"
-                     f"_easy{self.easy_views}_hard{self.hard_views}_size{self.size}_seed{self.seed}")
+                     f"_easy{self.easy_views}_hard{self.hard_views}"
+                     f"_size{self.size}_seed{self.seed}")
 
     @property
     def views(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Eyes, brows, nostrils, mouth and glasses: painted anew in every view, as expression moves them."""
+"""Eyes, brows, nostrils, mouth and glasses: painted anew in every view, as expressions differ."""
 
 import numpy as np
 
@@ -83,7 +83,8 @@ def _paint_nose(texture, face: Identity, solid: Solid) -> None:
         nostril = oval(side * face.nose_width * 0.45, y, face.nose_width * 0.27, 0.02, side * 0.3)
         glaze(texture, FACE_CHART.place(solid, nostril), dark, 0.85)
         t = np.linspace(-1.1, 1.3, 7)
-        wing = np.stack([side * face.nose_width * (0.86 + 0.2 * np.cos(t)), y - 0.05 + 0.06 * np.sin(t)], 1)
+        across = side * face.nose_width * (0.86 + 0.2 * np.cos(t))
+        wing = np.stack([across, y - 0.05 + 0.06 * np.sin(t)], 1)
         wing = np.concatenate([wing, (wing - (side * 0.022, 0))[::-1]])
         glaze(texture, FACE_CHART.place(solid, wing), dark, 0.4, 1.2)
     under = oval(0, y + 0.035, face.nose_width * 0.9, 0.014)
@@ -99,8 +100,9 @@ def _paint_mouth(texture, face: Identity, solid: Solid, view: View) -> None:
     bow = 1 - 0.45 * np.exp(-(((_CURVE - 0.5) / 0.09) ** 2))
 
     def place(*rows):
-        outline = np.concatenate([np.stack([x, row], 1)[::step] for row, step in zip(rows, (1, -1))])
-        return FACE_CHART.place(solid, outline)
+        """The shape between two curves across the mouth."""
+        there, back = (np.stack([x, row], 1) for row in rows)
+        return FACE_CHART.place(solid, np.concatenate([there, back[::-1]]))
 
     top, bottom = y - 0.25 * gap * arch, y + gap * arch**0.8
     upper = top - face.lip_upper * arch**0.7 * bow
@@ -124,7 +126,8 @@ def _paint_folds(texture, face: Identity, solid: Solid, view: View, half: float)
     strength = 0.15 + 0.3 * face.wrinkles + 0.25 * max(view.smile, 0)
     nose = face.eye_height + face.nose_length
     t = np.linspace(0, 1, 6)
-    x = face.nose_width * 1.15 + t * (half + 0.05 - face.nose_width * 1.15) + 0.03 * np.sin(np.pi * t)
+    top, end = 1.15 * face.nose_width, half + 0.05
+    x = top + t * (end - top) + 0.03 * np.sin(np.pi * t)
     y = nose + t * (face.mouth_height - nose + 0.02)
     line = np.stack([x, y], 1)
     line = np.concatenate([line, (line + (0.018, 0))[::-1]])

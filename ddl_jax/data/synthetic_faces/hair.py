@@ -39,7 +39,8 @@ def paint_hair(face: Identity) -> np.ndarray:
     locks = smooth_noise(rng, shape, (3 + int(14 * hair.curl), 32))
     shade = 1 + hair.streaks * (0.5 * strands + 0.45 * locks)
     # A band of shine around the upper head.
-    shade = shade + 0.25 * np.exp(-(((y + 0.78 + 0.05 * locks) / 0.12) ** 2)) * (1 - 0.7 * hair.curl)
+    band = np.exp(-(((y + 0.78 + 0.05 * locks) / 0.12) ** 2))
+    shade = shade + 0.25 * (1 - 0.7 * hair.curl) * band
     picture = np.empty((*shape, 4), np.float32)
     picture[..., :3] = np.clip(hair.colour * shade[..., None], 4, 250)
     ragged = 0.025 * strands + (0.02 + 0.06 * hair.curl) * locks

@@ -29,7 +29,7 @@ def paint_worn(texture: np.ndarray, face: Identity, solid: Solid, kind: str,
 def _paint_mask(texture, face: Identity, solid: Solid, rng: np.random.Generator) -> None:
     colour = np.array([[222, 232, 238], [150, 190, 214], [38, 40, 46], [168, 200, 182],
                        [200, 170, 176]])[rng.integers(5)] + rng.uniform(-12, 12, 3)
-    top = face.eye_height + rng.uniform(0.16, 0.26)
+    top = face.eye_height + rng.uniform(0.12, 0.2)
     outline = np.array([[-0.62, top + 0.16], [-0.3, top + 0.04], [0, top - 0.03], [0.3, top + 0.04],
                         [0.62, top + 0.16], [0.6, 0.75], [0.42, 1.15], [-0.42, 1.15], [-0.6, 0.75]])
     points = FACE_CHART.place(solid, outline)
@@ -57,9 +57,10 @@ def paint_in_front(canvas: np.ndarray, kind: str, rng: np.random.Generator) -> N
 def _paint_bars(canvas: np.ndarray, side: int, rng: np.random.Generator) -> None:
     """A fence: parallel opaque bars at any slant."""
     angle = rng.choice([0.0, np.pi / 2]) + rng.uniform(-0.35, 0.35)
-    along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    along = np.array([np.cos(angle), np.sin(angle)])
+    across = np.array([-along[1], along[0]])
     pitch = rng.uniform(0.2, 0.27) * side
-    half = 0.5 * rng.uniform(0.45, 0.58) * pitch
+    half = 0.5 * rng.uniform(0.5, 0.62) * pitch
     colour = rng.uniform(20, 220) + rng.uniform(-20, 20, 3)
     first = side / 2 + rng.uniform(0, pitch) * across
     for bar in range(-5, 5):

@@ -55,7 +55,8 @@ def fill(picture: np.ndarray, points: np.ndarray, colour) -> None:
 def stroke(picture: np.ndarray, points: np.ndarray, colour, thickness: int = 1,
            closed: bool = False) -> None:
     """An opaque line through points [n, 2]; thickness in whole pixels."""
-    cv2.polylines(picture, [_fixed(points)], closed, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(picture, [_fixed(points)], closed, _scalar(colour), thickness, cv2.LINE_AA,
+                  _SHIFT)
 
 
 def disc(picture: np.ndarray, centre: np.ndarray, radius: float, colour) -> None:

@@ -144,30 +144,36 @@ def _shape_hair(sitter: Sitter, camera: _Camera) -> tuple[np.ndarray, np.ndarray
     return ahead, np.clip(edge, 0, 1)
 
 
+def _paint_bust(canvas, face: Identity, camera: _Camera, view: View, level: float) -> None:
+    """Neck and shoulders, flat, in place; `level` is the light on them."""
+    scale = camera.scale
+    neck = camera.project(np.array([0, 0.75, -0.3]))
+    # The body turns less than the head.
+    base = camera.centre + scale * np.array([-0.12 * np.sin(view.yaw), 1.5])
+    shoulders = oval(*(base + (0, 0.42 * scale)), 1.35 * scale, 0.85 * scale)
+    glaze(canvas, shoulders, view.clothes * level, 1.0, 0.7)
+    half = 0.5 * face.width * scale
+    throat = np.array([neck + (-half, -0.4 * scale), neck + (half, -0.4 * scale),
+                       base + (1.05 * half, -0.25 * scale), base + (0, 0.02 * scale),
+                       base - (1.05 * half, 0.25 * scale)])
+    glaze(canvas, throat, face.skin * 0.72 * level, 1.0, 0.8)
+    chin = camera.project(np.array([0, 0.98, 0.4])) - (0, 0.1 * scale)
+    shadow = face.skin * 0.4 * level
+    glaze(canvas, oval(*chin, 0.5 * scale, 0.28 * scale), shadow, 0.55, 0.07 * scale)
+
+
 def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View, shell: np.ndarray) -> np.ndarray:
     """Background, the inside of the hair at the back, neck and shoulders."""
     face, side, scale = sitter.face, camera.side, camera.scale
     canvas = enlarge(view.background.astype(np.float32), (side, side))
     level = np.float32(view.ambient + 0.4 * view.diffuse)
-    neck = camera.project(np.array([0, 0.75, -0.3]))
-    base = np.array([camera.centre[0] - 0.12 * scale * np.sin(view.yaw),
-                     camera.centre[1] + 1.5 * scale])
     hair = face.hair
     if not hair.bald:
         end = camera.centre[1] / scale + hair.length
         down = np.arange(side, dtype=np.float32)[:, None] / np.float32(scale)
         behind = shell * np.clip((np.float32(end) - down) / 0.04, 0, 1)
         blend(canvas, (0.5 * level * hair.colour).astype(np.float32), behind)
-    shirt = view.clothes * level
-    glaze(canvas, oval(base[0], base[1] + 0.42 * scale, 1.35 * scale, 0.85 * scale), shirt, 1.0, 0.7)
-    half = 0.5 * face.width * scale
-    throat = np.array([[neck[0] - half, neck[1] - 0.4 * scale], [neck[0] + half, neck[1] - 0.4 * scale],
-                       [base[0] + 1.05 * half, base[1] - 0.25 * scale], [base[0], base[1] + 0.02 * scale],
-                       [base[0] - 1.05 * half, base[1] - 0.25 * scale]])
-    glaze(canvas, throat, face.skin * 0.72 * level, 1.0, 0.8)
-    chin = camera.project(np.array([0, 0.98, 0.4]))
-    glaze(canvas, oval(chin[0], chin[1] - 0.1 * scale, 0.5 * scale, 0.28 * scale),
-          face.skin * 0.4 * level, 0.55, 0.07 * scale)
+    _paint_bust(canvas, face, camera, view, level)
     return canvas
 
 

@@ -23,7 +23,8 @@ def _spots(picture: np.ndarray, face: Identity, solid: Solid, rng: np.random.Gen
 
     for _ in range(face.freckles):
         shade = face.skin * rng.uniform(0.72, 0.88) * (1, 0.93, 0.85)
-        disc(picture, place(rng.normal(0, 0.26), rng.normal(0.2, 0.13)), rng.uniform(0.6, 1.3), shade)
+        where = place(rng.normal(0, 0.26), rng.normal(0.2, 0.13))
+        disc(picture, where, rng.uniform(0.6, 1.3), shade)
     for _ in range(face.moles):
         where = place(rng.uniform(-0.5, 0.5), rng.uniform(-0.4, 0.85))
         disc(picture, where, rng.uniform(1.2, 2.6), face.skin * (0.42, 0.34, 0.32))
@@ -80,7 +81,7 @@ def paint_skin(face: Identity, solid: Solid) -> np.ndarray:
 
 
 def paint_relief(face: Identity, solid: Solid) -> np.ndarray:
-    """Height of the skin above the solid, head units, float32 [rows, columns]; small, for shading."""
+    """Height of the skin above the solid, head units, float32 [rows, columns]; for shading."""
     relief = np.zeros((FACE_CHART.rows, FACE_CHART.columns), np.float32)
 
     def raise_by(height, points, softness):
