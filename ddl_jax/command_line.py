@@ -14,6 +14,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     """Runs a program -> its exit status: 2, after one line, for a user's mistake."""
     # Orbax and TFDS report routine as warnings; what matters comes back as an exception.
     absl.logging.set_verbosity(absl.logging.ERROR)
+    # OpenCV logs every corrupt image that is refused, or skipped and counted, anyway. It reads this
+    # when it is first imported, in worker processes too.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     # grain's worker processes read absl's global flags, which nobody else parses here.
     flags.FLAGS.mark_as_parsed()
     try:

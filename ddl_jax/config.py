@@ -6,7 +6,9 @@ what cannot work before any data is opened. After that nothing changes a config.
 
 import dataclasses
 import json
+import math
 import os
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -199,18 +201,19 @@ def parse(
     Raises:
       UserError: anything on the command line or in the file is wrong. Nothing has been written.
     """
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", None, "A file of configs/, with :VARIANT if it has any.",
-        flag_values=values, sys_argv=list(argv),
-    )
-    flags.DEFINE_string("workdir", None, "Where this run keeps its files.", flag_values=values)
-    flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
-    if define is not None:
-        define(values)
+    argv = [_spell_tuple(argument) for argument in argv]
     _check_config_file(argv)
+    values = flags.FlagValues()
     try:
-        rest = values(list(argv))
+        config_flags.DEFINE_config_file(
+            "config", None, "A file of configs/, with :VARIANT if it has any.",
+            flag_values=values, sys_argv=argv,
+        )
+        flags.DEFINE_string("workdir", None, "Where this run keeps its files.", flag_values=values)
+        flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
+        if define is not None:
+            define(values)
+        rest = values(argv)
     except UserError:
         raise
     except Exception as error:  # a config file is anybody's code and may raise anything
@@ -221,9 +224,12 @@ def parse(
         raise UserError(f"unexpected argument {rest[1]!r}; every setting is --name=value")
     if not values.workdir:
         raise UserError("--workdir is missing; give the directory where this run keeps its files")
-    if values.config is None:
+    if values.config is None and not values["config"].present:
         if require_config:
-            raise UserError("--config is missing; give a file of configs/, e.g. --config=configs/demo_pretrain.py")
+            raise UserError(
+                "--config is missing; give a file of configs/, "
+                "e.g. --config=configs/synthetic_pretrain.py"
+            )
         return CommandLine(None, values.workdir, values)
     if not isinstance(values.config, Config):
         raise UserError(f"get_config() returned {type(values.config).__name__}; return ddl_jax.config.Config")
@@ -231,10 +237,26 @@ def parse(
     return CommandLine(values.config, values.workdir, values)
 
 
+def _spell_tuple(argument: str) -> str:
+    """`--config.batch.domains=easy,dark`, which the flag library wants as ('easy', 'dark')."""
+    given = re.fullmatch(r"(--?config\.([\w.]+)=)([^('\"].*)?", argument, re.DOTALL)
+    if given is None or _type_of(given[2]) != tuple[str, ...]:
+        return argument
+    return given[1] + repr(tuple(given[3].split(",")) if given[3] else ())
+
+
+def _type_of(key: str) -> Any:
+    """The annotation of a setting, None if there is none of this name."""
+    hint: Any = Config
+    for part in key.split("."):
+        hint = typing.get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
+    return hint
+
+
 def _check_config_file(argv: Sequence[str]) -> None:
     """The flag library takes a missing file without a word, until the config is first used."""
     for i, argument in enumerate(argv):
-        if argument.lstrip("-") == "config" and i + 1 < len(argv):
+        if argument in ("--config", "-config") and i + 1 < len(argv):
             argument = f"--config={argv[i + 1]}"
         if argument.startswith(("--config=", "-config=")):
             path = argument.split("=", 1)[1].split(":", 1)[0]
@@ -284,6 +306,7 @@ def validate(config: Config) -> None:
     Raises:
       UserError: names the first such setting, its value and what is allowed.
     """
+    _check_types("config", config)
     for key, allowed in _CHOICES.items():
         value = _get(config, key)
         if value not in allowed:
@@ -297,6 +320,35 @@ def validate(config: Config) -> None:
         if not value >= 0:
             raise UserError(f"config.{key} is {value}; it must not be negative")
     _validate_together(config)
+
+
+def _check_types(name: str, value: Any) -> None:
+    """Python takes any value and any new attribute; a config file's slip must not pass."""
+    hints = typing.get_type_hints(type(value))
+    for key in vars(value):
+        if key not in hints:
+            raise UserError(f"unknown config key {name}.{key}; the settings are in ddl_jax/config.py")
+    for key, hint in hints.items():
+        item = getattr(value, key)
+        if not _is_of(item, hint):
+            wanted = hint if isinstance(hint, types.GenericAlias) else hint.__name__
+            wanted = "finite float" if hint is float else wanted
+            raise UserError(f"{name}.{key} is {item!r}; it must be a {wanted}")
+        if dataclasses.is_dataclass(hint):
+            _check_types(f"{name}.{key}", item)
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.GenericAlias):
+        if not isinstance(value, tuple):
+            return False
+        parts = typing.get_args(hint)
+        if parts[-1] is ...:
+            parts = parts[:1] * len(value)
+        return len(value) == len(parts) and all(map(_is_of, value, parts))
+    if hint is float:
+        return _is_of(value, int) or isinstance(value, float) and math.isfinite(value)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 _SOURCES = ("synthetic_faces", "image_folder", "tfds")
@@ -397,15 +449,17 @@ def from_json(text: str) -> Config:
       UserError: the text is not of this version of the settings.
     """
     try:
-        return _build(Config, json.loads(text))
+        config = _build(Config, json.loads(text))
+        _check_types("config", config)
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"config.json cannot be read: {error}; it is of another version") from error
+    return config
 
 
 def _build(cls: type, value: Any) -> Any:
     if dataclasses.is_dataclass(cls):
         hints = typing.get_type_hints(cls)
-        return cls(**{key: _build(hints[key], item) for key, item in value.items()})
+        return cls(**{key: _build(hints.get(key), item) for key, item in value.items()})
     if isinstance(cls, types.GenericAlias):  # tuple[...]: JSON knows lists only
         return tuple(value)
     return value

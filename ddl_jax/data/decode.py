@@ -27,7 +27,10 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
     """
     image = None
     if _is_complete(encoded):
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        try:
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # a header that announces more pixels than OpenCV takes
+            pass
     if image is None:
         raise UserError(f"{name} is not a readable image; mend or remove it, or set data.corrupt=skip")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -2,6 +2,7 @@
 
 import csv
 import fnmatch
+import io
 from collections.abc import Sequence
 
 from etils import epath
@@ -44,14 +45,18 @@ def _domain(path: str, value: str, rules: Sequence[tuple[str, ...]]) -> str:
 def read_column(metadata: str, column: str, paths: Sequence[str]) -> list[str]:
     """The values of a metadata column for these paths, in their order."""
     file = epath.Path(metadata)
-    if not file.exists():
+    if not file.is_file():
         raise UserError(f"no metadata file {metadata!r}; give a CSV with a column path")
-    with file.open() as lines:
-        table = csv.DictReader(lines)
-        for name in ("path", column):
-            if name not in (table.fieldnames or ()):
-                raise UserError(f"{metadata} has no column {name!r}, only {table.fieldnames}")
-        values = {row["path"]: row[column] for row in table}
+    try:
+        # Spreadsheets put a byte order mark before the first column's name.
+        table = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig")))
+        there = table.fieldnames or ()
+        values = {row.get("path"): row.get(column) for row in table}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{metadata} is not a CSV file of UTF-8 text: {error}") from error
+    for name in ("path", column):
+        if name not in there:
+            raise UserError(f"{metadata} has no column {name!r}, only {', '.join(there)}")
     for path in paths:
         if not values.get(path):
             raise UserError(f"{metadata} says nothing in column {column!r} about {path!r}")

@@ -84,24 +84,32 @@ def read_pairs(path: epath.Path, index: RecordIndex, domains: tuple[str, ...]) -
     """The pairs of a file, each checked against the data.
 
     Raises:
-      UserError: a path that is not in the data, two identities in a pair, or a domain without pairs.
+      UserError: a path that is not in the data, a pair of one image, of two identities or of
+        another domain, or a domain without pairs.
     """
     number = {name: i for i, name in enumerate(index.paths.tolist())}
     found: dict[str, list[tuple[int, int]]] = {domain: [] for domain in domains}
     with path.open() as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
+        table = csv.DictReader(file)
+        for row in table:
+            where = f"{path}, line {table.line_num}"
             try:
                 first, second = number[row["first"]], number[row["second"]]
-                rows = found[row["domain"]]
+                domain = row["domain"]
+                rows = found[domain]
             except KeyError as error:
-                raise UserError(f"{path}, line {line}: {error} is not in the data") from error
+                raise UserError(f"{where}: {error} is not in the data") from error
+            if first == second:
+                raise UserError(f"{where}: both images are {row['first']}; give two")
             if index.labels[first] != index.labels[second]:
-                raise UserError(f"{path}, line {line}: the two images are of different identities")
+                raise UserError(f"{where}: the two images are of different identities")
+            if index.domains[second] != domain:  # the first is easy in an easy_hard pair
+                raise UserError(f"{where}: {row['second']} is not of domain {domain!r}")
             rows.append((first, second))
-    for domain, rows in found.items():
-        if not rows:
+    for domain, pairs in found.items():
+        if not pairs:
             raise UserError(f"{path} has no pair of domain {domain!r}; remove the file to remake it")
-    return {domain: np.array(rows, np.int64) for domain, rows in found.items()}
+    return {domain: np.array(pairs, np.int64) for domain, pairs in found.items()}
 
 
 def load_or_make_pairs(

@@ -150,7 +150,7 @@ def select_identities(source: Source, ranges: str, setting: str) -> Source:
     return Subset(source, np.flatnonzero(np.isin(source.index.identities, list(chosen))))
 
 
-def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Sorts names with numbers as people count: s2 before s10."""
+def natural_key(name: str) -> tuple[list[tuple[int, int | str]], str]:
+    """Sorts names with numbers as people count: s2 before s2b before s10."""
     parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(p)) if p.isdecimal() else (1, p) for p in parts] + [(2, name)]
+    return [(0, int(p)) if p.isdecimal() else (1, p) for p in parts], name

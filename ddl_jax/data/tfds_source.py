@@ -1,12 +1,15 @@
 """TFDS data sets as sources, and any source as a TFDS data set (ArrayRecord; no TensorFlow)."""
 
+import contextlib
 import dataclasses
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from etils import epath
 
 from ddl_jax.data.decode import decode_image
@@ -30,6 +33,19 @@ def as_example(record: Record) -> dict[str, Any]:
     return {**record, "image": io.BytesIO(record["image"])}
 
 
+@contextlib.contextmanager
+def quiet_tfds() -> Iterator[None]:
+    """Keeps TFDS from announcing downloads, of which there are none, and custom configs."""
+    tfds.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
 class TfdsSource:
     """One split of a prepared TFDS data set with the features image and label.
 
@@ -46,10 +62,15 @@ class TfdsSource:
             known = ", ".join(builder.info.splits)
             raise UserError(f"{builder.info.full_name} has no split {split!r}; it has {known}")
         self._split = split
-        # Encoded bytes: decoding belongs to the workers, and to one decoder.
-        self._records = builder.as_data_source(
-            split, decoders={"image": tfds.decode.SkipDecoding()}
-        )
+        try:
+            # Encoded bytes: decoding belongs to the workers, and to one decoder.
+            self._records = builder.as_data_source(
+                split, decoders={"image": tfds.decode.SkipDecoding()}
+            )
+        except (ValueError, NotImplementedError) as error:  # the slice, the file format
+            raise UserError(
+                f"{builder.info.full_name}, split {split!r}: {str(error).splitlines()[0]}"
+            ) from error
         self.index = self._read_index()
         check_labels(self.index, f"{builder.info.full_name}, split {split}")
 
@@ -94,7 +115,13 @@ def open_tfds(directory: str, split: str) -> TfdsSource:
             f"{directory!r} is no prepared data set (no dataset_info.json); "
             "give the directory that `python -m ddl_jax.data pack` printed"
         )
-    return TfdsSource(tfds.builder_from_directory(directory), split)
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except Exception as error:  # TFDS reads several files, each with errors of its own
+        raise UserError(
+            f"{directory!r} is no prepared data set: {str(error).splitlines()[0]}"
+        ) from error
+    return TfdsSource(builder, split)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -137,11 +164,17 @@ def pack(source: Source, data_dir: str, name: str) -> str:
       The directory of the data set, which `open_tfds` takes.
 
     Raises:
-      UserError: the name is taken, or an image cannot be read.
+      UserError: the name is taken or cannot be one, or the directory cannot be written.
     """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"--name is {name!r}; use letters, digits, '_', '-' and '.'")
     config = PackedConfig(name=name, source=source)
-    builder = ImageFolder(data_dir=data_dir, config=config, file_format="array_record")
-    if epath.Path(builder.data_dir).exists():
-        raise UserError(f"{builder.data_dir} exists; choose another --name or remove it")
-    builder.download_and_prepare()
+    try:
+        with quiet_tfds():
+            builder = ImageFolder(data_dir=data_dir, config=config, file_format="array_record")
+            if epath.Path(builder.data_dir).exists():
+                raise UserError(f"{builder.data_dir} exists; choose another --name or remove it")
+            builder.download_and_prepare()
+    except OSError as error:
+        raise UserError(f"{data_dir} cannot be written: {error.strerror or error}") from error
     return str(builder.data_dir)
