@@ -49,7 +49,7 @@ def read_column(metadata: str, column: str, paths: Sequence[str]) -> list[str]:
         raise UserError(f"no metadata file {metadata!r}; give a CSV with a column path")
     try:
         # Spreadsheets put a byte order mark before the first column's name.
-        table = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig")))
+        table = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig")))
         there = table.fieldnames or ()
         values = {row.get("path"): row.get(column) for row in table}
     except (UnicodeDecodeError, csv.Error) as error:

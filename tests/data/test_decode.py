@@ -1,0 +1,116 @@
+"""Decoding: RGB of the wanted size from every kind of file, and no half images."""
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from ddl_jax.data.decode import decode_image, fit
+from ddl_jax.errors import UserError
+
+from .image_files import encode, pixels
+
+
+@pytest.mark.parametrize("shape", [(24, 20, 3), (1, 1, 3), (7, 13, 3)])
+def test_png_comes_back_as_it_was_in_rgb_order(shape):
+    image = pixels("png", shape)
+    decoded = decode_image(encode(image), "a.png")
+    np.testing.assert_array_equal(decoded, image)
+    assert decoded.dtype == np.uint8
+
+
+def test_jpeg_comes_back_in_rgb_order():
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 200
+    decoded = decode_image(encode(red, ".jpg"), "a.jpg")
+    assert np.abs(decoded.astype(int) - red).max() <= 8  # what JPEG itself changes
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pgm"])
+def test_grey_gets_three_equal_channels(suffix):
+    image = pixels("grey", (9, 11))
+    decoded = decode_image(encode(image, suffix), "grey")
+    np.testing.assert_array_equal(decoded, np.stack([image] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("suffix, shape", [(".png", (9, 11)), (".png", (9, 11, 3)), (".pgm", (9, 11))])
+def test_sixteen_bits_become_eight(suffix, shape):
+    image = pixels("deep", shape, np.uint16)
+    decoded = decode_image(encode(image, suffix), "deep")
+    expected = image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+    # The upper byte, or the nearest grey level: decoders differ.
+    assert np.abs(decoded - expected / 257.0).max() <= 1
+
+
+def test_the_alpha_channel_is_dropped():
+    image = np.dstack([pixels("clear"), pixels("alpha", (24, 20))])
+    encoded = cv2.imencode(".png", image)[1].tobytes()
+    np.testing.assert_array_equal(decode_image(encoded, "a.png"), image[..., 2::-1])
+
+
+def _huge_png() -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+UNREADABLE = {
+    "empty": b"",
+    "text": b"this is no image",
+    "random": np.random.default_rng(0).bytes(3000),
+    "a PNG of 40 gigapixels": _huge_png(),
+} | {
+    f"{suffix} without its last {lost}": encode(pixels("cut", (24, 20)), suffix)[:-lost]
+    for suffix in (".jpg", ".png", ".pgm")
+    for lost in (1, 16, 100)
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_to_its_end_is_refused_by_name(name):
+    with pytest.raises(UserError, match=r"^a/b\.x is not a readable image; .*$"):
+        decode_image(UNREADABLE[name], "a/b.x")
+
+
+def test_a_jpeg_with_bytes_after_its_end_is_read():
+    encoded = encode(pixels("padded"), ".jpg")
+    padded = decode_image(encoded + b"\0" * 100, "a.jpg")
+    np.testing.assert_array_equal(padded, decode_image(encoded, "a.jpg"))
+
+
+@pytest.mark.parametrize("shape", [(24, 20, 3), (5, 40, 3), (40, 5, 3), (200, 301, 3), (112, 96, 3)])
+@pytest.mark.parametrize("size", [(32, 32), (112, 96)])
+def test_an_image_gets_the_size_asked_for(shape, size):
+    image = decode_image(encode(pixels("sized", shape)), "a.png", size)
+    assert image.shape == (*size, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+
+
+def test_an_image_of_the_right_size_is_not_touched():
+    image = pixels("right")
+    np.testing.assert_array_equal(fit(image, image.shape[:2]), image)
+
+
+def test_the_middle_is_cut_out_where_the_shape_differs():
+    image = pixels("wide", (10, 30, 3))
+    np.testing.assert_array_equal(fit(image, (10, 10)), image[:, 10:20])
+    image = pixels("high", (31, 10, 3))
+    np.testing.assert_array_equal(fit(image, (10, 10)), image[10:20])
+
+
+@pytest.mark.parametrize("shape, size", [((60, 120), (30, 30)), ((30, 20), (60, 36))])
+def test_a_disc_stays_a_disc(shape, size):
+    picture = np.zeros((*shape, 3), np.uint8)
+    cv2.circle(picture, (shape[1] // 2, shape[0] // 2), 8, (255, 255, 255), -1)
+    rows, columns = np.nonzero(fit(picture, size)[..., 0] > 127)
+    assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
+    # It is as much bigger as the image, and still in the middle.
+    factor = max(size[0] / shape[0], size[1] / shape[1])
+    assert abs(np.ptp(rows) + 1 - 17 * factor) <= 2
+    assert abs(rows.mean() - size[0] / 2) <= 1 and abs(columns.mean() - size[1] / 2) <= 1

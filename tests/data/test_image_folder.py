@@ -1,0 +1,164 @@
+"""Folders of faces: what is found in them, and what is refused before any work."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from ddl_jax.data.decode import decode_image
+from ddl_jax.data.image_folder import ImageFolderSource
+from ddl_jax.errors import UserError
+
+from .image_files import encode, pixels, write_faces, write_image
+
+
+def _refusal(root: pathlib.Path, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        ImageFolderSource(str(root), **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_are_found_at_any_depth_whatever_the_suffix(tmp_path):
+    files = {
+        path: write_image(tmp_path, path)
+        for path in ("a/1.png", "a/b/c/d/2.jpg", "b/3.PNG", "b/4.x/4.JPEG")
+    }
+    files |= {
+        "b/5.pgm": write_image(tmp_path, "b/5.pgm", shape=(9, 7)),
+        "b/6.png": write_image(tmp_path, "b/6.png", shape=(31, 1), dtype=np.uint16),
+    }
+    source = ImageFolderSource(str(tmp_path))
+    assert source.index.paths.tolist() == list(files)
+    assert source.index.identities.tolist() == ["a", "a", "b", "b", "b", "b"]
+    assert source.index.domains.tolist() == ["easy"] * 6
+    for number, path in enumerate(files):
+        assert source[number] == {
+            "image": files[path], "label": int(path[0] == "b"), "identity": path[0],
+            "path": path, "domain": "easy",
+        }
+
+
+def test_a_folder_may_be_given_with_a_slash_or_relative(tmp_path, monkeypatch):
+    write_faces(tmp_path / "faces", 2)
+    expected = ImageFolderSource(str(tmp_path / "faces")).index.fingerprint()
+    monkeypatch.chdir(tmp_path)
+    for root in (f"{tmp_path}/faces/", "faces", "./faces"):
+        source = ImageFolderSource(root)
+        assert source.index.fingerprint() == expected
+        assert source[1]["image"] == (tmp_path / "faces" / source.index.paths[1]).read_bytes()
+
+
+def test_hidden_and_other_files_are_passed_over(tmp_path):
+    write_image(tmp_path, "a/1.png")
+    for path in ("a/.2.png", ".hidden/3.png", "a/.cache/4.png"):
+        write_image(tmp_path, path)
+    (tmp_path / "README.txt").write_text("faces")
+    (tmp_path / "a" / "list.csv").write_text("path\n")
+    assert ImageFolderSource(str(tmp_path)).index.paths.tolist() == ["a/1.png"]
+
+
+def test_identities_and_images_are_numbered_as_people_count(tmp_path):
+    for path in ("s10/1.png", "s2/10.png", "s2/9.png", "s1/1.png", "S3/1.png", "s2b/1.png"):
+        write_image(tmp_path, path)
+    index = ImageFolderSource(str(tmp_path)).index
+    label = dict(zip(index.identities.tolist(), index.labels.tolist()))
+    assert sorted(label, key=label.get) == ["S3", "s1", "s2", "s2b", "s10"]
+    assert list(index.paths).index("s2/9.png") < list(index.paths).index("s2/10.png")
+
+
+def test_an_image_outside_an_identitys_folder_is_refused(tmp_path):
+    write_faces(tmp_path, 2)
+    write_image(tmp_path, "loose.png")
+    assert "loose.png is in no identity's folder" in _refusal(tmp_path)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    assert "no folder" in _refusal(tmp_path / "nothing")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "faces.zip").write_bytes(b"PK")
+    assert "no folder" in _refusal(tmp_path / "faces.zip")
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert "holds no image" in _refusal(tmp_path)
+
+
+def _corrupt(root: pathlib.Path) -> list[str]:
+    """Adds unreadable images of every kind -> their paths."""
+    image = pixels("corrupt", (24, 20))
+    contents = {"1/empty.png": b"", "1/random.jpg": np.random.default_rng(0).bytes(900)}
+    for suffix in (".jpg", ".png", ".pgm"):
+        contents[f"1/truncated{suffix}"] = encode(image, suffix)[:-40]
+    for path, content in contents.items():
+        (root / path).write_bytes(content)
+    return list(contents)
+
+
+def test_each_corrupt_image_is_refused_by_name(tmp_path):
+    write_faces(tmp_path, 1)
+    for path in _corrupt(tmp_path):
+        folder = tmp_path / path.replace("/", "_")
+        write_faces(folder, 1)
+        (folder / path).write_bytes((tmp_path / path).read_bytes())
+        assert _refusal(folder).startswith(f"{path} is not a readable image")
+
+
+def test_many_corrupt_images_are_counted_in_one_line(tmp_path):
+    write_faces(tmp_path, 1)
+    assert f"({len(_corrupt(tmp_path))} such images)" in _refusal(tmp_path)
+
+
+def test_corrupt_images_are_skipped_and_counted_when_asked(tmp_path):
+    write_faces(tmp_path, 2)
+    intact = ImageFolderSource(str(tmp_path)).index.fingerprint()
+    corrupt = _corrupt(tmp_path)
+    source = ImageFolderSource(str(tmp_path), corrupt="skip")
+    assert sorted(source.skipped) == sorted(corrupt)
+    assert source.index.fingerprint() == intact
+
+
+def test_an_identity_of_corrupt_images_only_leaves_no_gap_in_the_labels(tmp_path):
+    for path in ("1/a.png", "3/a.png"):
+        write_image(tmp_path, path)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "a.png").write_bytes(b"")
+    index = ImageFolderSource(str(tmp_path), corrupt="skip").index
+    assert (index.labels.tolist(), index.identities.tolist()) == ([0, 1], ["1", "3"])
+
+
+def test_a_folder_of_corrupt_images_only_is_refused_even_when_skipping(tmp_path):
+    (tmp_path / "1").mkdir()
+    corrupt = _corrupt(tmp_path)
+    assert f"none of the {len(corrupt)} images is readable" in _refusal(tmp_path, corrupt="skip")
+
+
+def test_an_image_that_went_away_since_is_named(tmp_path):
+    write_faces(tmp_path, 1)
+    source = ImageFolderSource(str(tmp_path))
+    (tmp_path / "1/easy/1.png").unlink()
+    with pytest.raises(UserError, match=r"1/easy/1\.png cannot be read: No such file"):
+        source[1]
+
+
+def test_domains_come_from_rules_or_metadata(tmp_path):
+    write_faces(tmp_path, 2, domains=("frontal", "profile"), images=1)
+    source = ImageFolderSource(str(tmp_path), domain_rules=("*/frontal/*=easy", "*=hard"))
+    assert source.index.domains.tolist() == ["easy", "hard"] * 2
+    table = tmp_path / "table.csv"
+    rows = [f"{path},{path.replace('/', '')}" for path in source.index.paths]
+    table.write_text("\n".join(["path,name", *rows]))
+    by_column = ImageFolderSource(
+        str(tmp_path), metadata=str(table), domain_column="name", domain_rules=("1p*=odd", "*=rest")
+    )
+    assert by_column.index.domains.tolist() == ["rest", "odd", "rest", "rest"]
+    assert by_column[1]["domain"] == "odd"
+
+
+def test_pixels_are_those_of_the_file(tmp_path):
+    write_faces(tmp_path, 1)
+    record = ImageFolderSource(str(tmp_path))[1]
+    np.testing.assert_array_equal(decode_image(record["image"], "x"), pixels(record["path"]))
