@@ -73,6 +73,12 @@ class TfdsSource:
             ) from error
         self.index = self._read_index()
         check_labels(self.index, f"{builder.info.full_name}, split {split}")
+        paths, counts = np.unique(self.index.paths, return_counts=True)
+        if counts.max() > 1:  # pairs name images by their paths
+            raise UserError(
+                f"{builder.info.full_name}, split {split}: {counts.max()} images have the path "
+                f"{str(paths[counts.argmax()])!r}; give every image its own"
+            )
 
     def __len__(self) -> int:
         return len(self._records)
