@@ -1,0 +1,117 @@
+"""Which images the softmax sees, and with which head."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ddl_jax import losses, parallel
+from ddl_jax.config import Batch, Config, Loss
+from ddl_jax.training.objective import head_names, make_margin, make_objective, softmax_columns
+
+DDL = Batch(kind="ddl", domains=("easy", "dark"))
+
+
+@pytest.mark.parametrize(
+    "loss, batch, columns",
+    [
+        (Loss(), Batch(), {"shared": [0]}),
+        (Loss(), DDL, {"shared": [0, 3]}),
+        (Loss(softmax_images="all"), DDL, {"shared": [0, 1, 2, 3, 4, 5]}),
+        (Loss(heads="per_domain"), DDL, {"easy": [0], "dark": [3]}),
+        (
+            Loss(softmax_images="all", heads="per_domain"),
+            DDL,
+            {"easy": [0, 1, 2], "dark": [3, 4, 5]},
+        ),
+    ],
+)
+def test_heads_classify_the_columns_they_say(loss, batch, columns):
+    assert softmax_columns(loss, batch) == columns
+    assert head_names(Config(loss=loss, batch=batch)) == tuple(columns)
+
+
+def run_objective(config, embeddings, labels, centers, classes):
+    """The objective on one device, inside the map it is written for."""
+    objective = make_objective(config, classes)
+    heads = {name: {"class_centers": centers[name]} for name in head_names(config)}
+    mesh = parallel.make_mesh(1)
+
+    def value(embeddings):
+        loss, (_, terms) = objective(embeddings, labels, heads, {})
+        return loss, terms
+
+    spec = jax.P()
+    return jax.jit(
+        jax.shard_map(value, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    )(embeddings)
+
+
+@pytest.fixture
+def setting():
+    rng = np.random.default_rng(0)
+    embeddings = jnp.asarray(rng.standard_normal((6, 6, 12)), jnp.float32)
+    labels = jnp.asarray(np.stack([rng.permutation(9)[:6] for _ in range(6)], 1), jnp.int32)
+    centers = {
+        name: jnp.asarray(rng.standard_normal((16, 12)), jnp.float32)
+        for name in ("shared", "easy", "dark")
+    }
+    return embeddings, labels, centers
+
+
+def cross_entropy(embeddings, labels, centers, classes):
+    """Written with optax: the mean over the rows, padding cut away."""
+    cosine = losses.cosine_logits(embeddings.reshape(-1, 12), centers[:classes])
+    logits = losses.arcface_logits(cosine, labels.reshape(-1))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels.reshape(-1)).mean()
+
+
+def test_heads_per_domain_add_up_and_a_shared_head_takes_the_mean(setting):
+    embeddings, labels, centers = setting
+    config = Config(batch=DDL, loss=Loss(heads="per_domain"))
+    config.loss.distillation.weight = 0.0
+    loss, terms = run_objective(config, embeddings, labels, centers, 9)
+    parts = [
+        cross_entropy(embeddings[:, column], labels[:, column], centers[name], 9)
+        for name, column in (("easy", 0), ("dark", 3))
+    ]
+    np.testing.assert_allclose(loss, sum(parts), rtol=1e-5)
+    np.testing.assert_allclose(terms["margin_softmax"], loss, rtol=0)
+
+    config = Config(batch=DDL)
+    config.loss.distillation.weight = 0.0
+    loss, _ = run_objective(config, embeddings, labels, centers, 9)
+    both = jnp.array([0, 3])
+    wanted = cross_entropy(embeddings[:, both], labels[:, both], centers["shared"], 9)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
+def test_distillation_is_added_with_its_weight_and_reported_without(setting):
+    embeddings, labels, centers = setting
+    values = {}
+    for weight in (0.0, 1.0, 8.0):
+        config = Config(batch=DDL)
+        config.loss.distillation.weight = weight
+        values[weight], terms = run_objective(config, embeddings, labels, centers, 9)
+    ddl = terms["distillation"]
+    np.testing.assert_allclose(values[1.0] - values[0.0], ddl, atol=1e-4)
+    np.testing.assert_allclose(values[8.0] - values[0.0], 8 * ddl, atol=1e-4)
+    easy, dark = (
+        losses.pair_similarities(*(embeddings[:, 3 * k + i] for i in range(3)), labels[:, 3 * k])
+        for k in range(2)
+    )
+    wanted, wanted_terms = losses.distribution_distillation_loss(easy, [dark])
+    np.testing.assert_allclose(ddl, wanted, rtol=1e-5)
+    np.testing.assert_allclose(
+        terms["positive_divergence/dark"], wanted_terms["positive_divergence"][0], rtol=1e-5
+    )
+    np.testing.assert_allclose(terms["negative_mean/easy"], wanted_terms["negative_mean"][0])
+
+
+def test_margins_take_their_own_options():
+    loss = Loss(margin="cosface", scale=10.0)
+    loss.cosface.margin = 0.3
+    target = make_margin(loss).target(jnp.array([0.5]), losses.MarginInputs())
+    assert float(target[0]) == pytest.approx(0.2)
+    assert make_margin(loss).scale == 10.0

@@ -1,0 +1,165 @@
+"""A run that stops, however hard, goes on and ends with the same parameters, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from ddl_jax import config as config_lib
+from ddl_jax.errors import UserError
+from ddl_jax.training import train_and_evaluate
+from ddl_jax.training.checkpoint import Checkpoints
+from ddl_jax.training.metrics import read_metrics
+
+STEPS = 24
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def command(workdir, faces, **changes):
+    """The command line of a run of seconds that saves every few steps."""
+    settings = {
+        "steps": STEPS, "checkpoint.every": 3, "data.path": faces, "evaluation.every": -1,
+        "devices": 1, "log_every": 2, "optimizer.drop_steps": "(9,)",
+    } | changes
+    return [
+        "--config=configs/synthetic_ddl.py:runlocal", f"--workdir={workdir}",
+        *(f"--config.{key}={value}" for key, value in settings.items()),
+    ]
+
+
+def start(arguments, cache):
+    """train.py in a process of its own."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        # The restarts compile the same step: kept, they take a third of the time.
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.Popen(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def read_state(workdir, step=STEPS):
+    """All arrays of a checkpoint, as the disk has them."""
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        manager = checkpoints._manager
+        meta = manager.item_metadata(step)
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        wanted = {
+            part: jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+                meta[part].tree if hasattr(meta[part], "tree") else meta[part],
+            )
+            for part in ("backbone", "heads", "batch_stats", "progress")
+        }
+        return jax.device_get(checkpoints.restore_parts(step, wanted))
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    return tmp_path_factory.mktemp("faces")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, faces, cache):
+    workdir = tmp_path_factory.mktemp("run") / "whole"
+    finish(start(command(workdir, faces), cache))
+    return workdir
+
+
+def test_stopping_and_going_on_changes_no_bit(undisturbed, faces, cache, tmp_path):
+    workdir = tmp_path / "stopped"
+    finish(start(command(workdir, faces, steps=10), cache))
+    output = finish(start(command(workdir, faces), cache))
+    assert f"going on from step 10 of {workdir}" in output
+    assert_same(read_state(workdir), read_state(undisturbed))
+
+
+def kill_and_restart(kills, seed, faces, cache, workdir):
+    """Kills runs at random moments after their start -> how many died before the end."""
+    rng, died = np.random.default_rng(seed), 0
+    while died < kills:
+        process = start(command(workdir, faces), cache)
+        before = newest(workdir)
+        deadline = time.monotonic() + 240
+        # Wait until this process itself has saved something, so that each kill has work to lose.
+        while process.poll() is None and newest(workdir) <= before:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if newest(workdir) >= STEPS:
+            break
+        died += 1
+    finish(start(command(workdir, faces), cache))
+    return died
+
+
+def newest(workdir):
+    folder = os.path.join(workdir, "checkpoints")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def test_kill_9_changes_no_bit(undisturbed, faces, cache, tmp_path):
+    workdir = tmp_path / "killed"
+    assert kill_and_restart(3, 0, faces, cache, workdir) >= 1
+    assert_same(read_state(workdir), read_state(undisturbed))
+    # The log tells one story: every line once, in order, as if nothing had happened.
+    rows, wanted = read_metrics(workdir), read_metrics(undisturbed)
+    assert [row["step"] for row in rows] == [row["step"] for row in wanted]
+    assert [row["loss"] for row in rows] == [row["loss"] for row in wanted]
+    for line in (workdir / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+@pytest.mark.long
+def test_thirty_kills_change_no_bit(undisturbed, faces, cache, tmp_path):
+    for seed in range(1, 11):
+        workdir = tmp_path / f"killed{seed}"
+        kill_and_restart(3, seed, faces, cache, workdir)
+        assert_same(read_state(workdir), read_state(undisturbed))
+
+
+def test_a_work_directory_is_one_experiment(undisturbed, faces):
+    arguments = command(undisturbed, faces) + ["--config.loss.scale=30.0"]
+    config = config_lib.parse(["train.py", *arguments]).config
+    with pytest.raises(UserError, match="belongs to a run with another config.loss.scale"):
+        train_and_evaluate(config, undisturbed)
+
+
+def test_changed_data_are_refused(undisturbed, faces):
+    pairs = next((faces / ".ddl_jax").glob("pairs-*.csv"))
+    text = pairs.read_text()
+    try:
+        pairs.write_text("\n".join(text.splitlines()[:-1]) + "\n")  # one pair less
+        config = config_lib.parse(["train.py", *command(undisturbed, faces)]).config
+        with pytest.raises(UserError, match="have changed since its checkpoint"):
+            train_and_evaluate(config, undisturbed)
+    finally:
+        pairs.write_text(text)

@@ -1,0 +1,112 @@
+"""One step, any topology: the numbers of eight devices are those of one, mapped either way."""
+
+import jax
+import numpy as np
+import pytest
+
+from ddl_jax import parallel
+from tests.training.conftest import make_batch
+
+STEPS = 5
+
+
+def assert_close(found, wanted, tolerance=1e-5, floor=1e-3):
+    """Every leaf to `tolerance` of the largest value of that leaf, or of `floor` if that is more."""
+
+    def check(path, a, b):
+        scale = max(float(np.max(np.abs(b))), floor)
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=tolerance * scale, err_msg=jax.tree_util.keystr(path)
+        )
+
+    jax.tree.map_with_path(check, found, wanted)
+
+
+@pytest.fixture(scope="module", params=["images", "ddl"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def one_device(trainer, kind):
+    return trainer(kind).run(STEPS)
+
+
+@pytest.fixture(scope="module")
+def eight_devices(trainer, kind):
+    return trainer(kind, devices=8).run(STEPS)
+
+
+def test_five_steps_on_eight_devices_equal_five_on_one(one_device, eight_devices):
+    (state, metrics), (wanted, wanted_metrics) = eight_devices, one_device
+    assert_close(state.params, wanted.params)
+    assert_close(state.batch_stats, wanted.batch_stats)
+    assert_close(metrics, wanted_metrics, 1e-4)
+    assert int(state.step) == STEPS
+
+
+def test_pmap_equals_shard_map_on_eight_devices(trainer, kind, eight_devices):
+    state, metrics = trainer(kind, devices=8, parallelism="pmap").run(STEPS)
+    wanted, wanted_metrics = eight_devices
+    jax.tree.map(np.testing.assert_array_equal, state, wanted)
+    assert metrics == wanted_metrics
+
+
+def test_gradients_on_eight_devices_equal_those_of_one(trainer, kind):
+    # Without decay the momentum after one step is the gradient itself, sharded centres included:
+    # a missing division would make theirs eight times too large.
+    options = {"optimizer__weight_decay": 0.0}
+    wanted, _ = trainer(kind, **options).run(1)
+    found, _ = trainer(kind, devices=8, **options).run(1)
+    # A bias ahead of a BatchNorm has none but rounding: hence the floor.
+    assert_close(found.opt_state, wanted.opt_state, floor=1.0)
+    momentum = [np.abs(leaf).max() for leaf in jax.tree.leaves(wanted.opt_state)]
+    assert sorted(momentum)[len(momentum) // 2] > 1e-3  # there is something to compare
+
+
+def test_class_centres_are_split_and_the_rest_is_whole(trainer):
+    state = trainer("images", devices=8).new_state()
+    centres = state.params["heads"]["shared"]["class_centers"]
+    assert {shard.data.shape for shard in centres.addressable_shards} == {(1024 // 8, 16)}
+    momentum = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == centres.shape]
+    assert momentum and all(leaf.sharding == centres.sharding for leaf in momentum)
+    backbone = jax.tree.leaves(state.params["backbone"])
+    assert all(leaf.sharding.is_fully_replicated for leaf in backbone)
+
+
+def test_padded_class_rows_never_win_and_are_never_pulled(trainer):
+    own = trainer("images", optimizer__weight_decay=0.0)
+    before = jax.device_get(own.new_state()).params["heads"]["shared"]["class_centers"]
+    after, _ = own.run(2)
+    after = after.params["heads"]["shared"]["class_centers"]
+    np.testing.assert_array_equal(after[20:], before[20:])
+    assert np.all(np.any(after[:20] != before[:20], axis=1))
+
+
+def test_batch_norm_per_device_differs_from_global_and_stays_whole(trainer):
+    own = trainer("ddl", devices=8, model__batch_norm="per_device")
+    state, _ = own.run(1)
+    everywhere, _ = trainer("ddl", devices=8).run(1)
+    mean = state.batch_stats["bn1"]["mean"]
+    # The mean of the devices' means is the mean of all; the variances miss what lies between them.
+    np.testing.assert_allclose(mean, everywhere.batch_stats["bn1"]["mean"], atol=1e-6)
+    assert np.abs(state.batch_stats["bn1"]["var"] - everywhere.batch_stats["bn1"]["var"]).max() > 1e-6
+
+
+def test_frozen_batch_norm_keeps_its_statistics(trainer):
+    own = trainer("images", model__batch_norm="frozen")
+    before = jax.device_get(own.new_state()).batch_stats
+    after, _ = own.run(2)
+    jax.tree.map(np.testing.assert_array_equal, after.batch_stats, before)
+
+
+def test_the_loss_falls_on_a_batch_seen_again_and_again(trainer):
+    own = trainer("ddl", optimizer__learning_rate=0.02)
+    state = own.new_state()
+    step = own.step(state)
+    seen = []
+    for _ in range(15):
+        batch = parallel.global_batch(own.mesh, make_batch(own.config, 0))
+        state, metrics = step(state, batch)
+        seen.append(float(metrics["margin_softmax"]))
+    assert seen[-1] < 0.8 * seen[0]
