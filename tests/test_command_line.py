@@ -1,0 +1,170 @@
+"""The programs as a user meets them: a mistake costs one line, exit status 2, and no file."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from ddl_jax import command_line
+from ddl_jax.config import Config, Data, to_json
+from ddl_jax.errors import UserError
+
+from .data.image_files import write_faces, write_image
+
+# The flag library loads config files by a way that Python 3.11 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+
+ROOT = pathlib.Path(__file__).parent.parent
+FOLDER, DDL = (f"--config={ROOT / 'configs' / name}.py" for name in ("folder", "folder_ddl"))
+SMALL = ("--config.model.embedding_size=32", "--config.model.input_size=32,32",
+         "--config.batch_size=8")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> pathlib.Path:
+    """The current directory, with `faces`: 10 identities, easy ones in frontal, hard in profile."""
+    write_faces(tmp_path / "faces", 10, domains=("frontal", "profile"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _files(folder: pathlib.Path) -> dict[pathlib.Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def _train(config: str, *arguments: str) -> int:
+    """`train.py` in this process; a later argument overrides an earlier one."""
+    data = ("--config.data.path=faces", "--config.data.identities=1..8",
+            "--config.evaluation.data.identities=9..10", "--workdir=run")
+    return command_line.run(command_line.train, ["train.py", config, *data, *SMALL, *arguments])
+
+
+def _assert_refused(home: pathlib.Path, capsys, told: str, *arguments: str) -> None:
+    before = _files(home)
+    assert _train(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("train.py: ") and told in printed.err
+    assert printed.err.count("\n") == 1 and not printed.out
+    assert _files(home) == before  # no work directory, nothing beside the data
+
+
+@pytest.mark.parametrize("told, arguments", [
+    ("no config file 'nothing.py'", ["--config=nothing.py"]),
+    ("margn", [FOLDER, "--config.loss.margn=cosface"]),
+    ("choose one of arcface", [FOLDER, "--config.loss.margin=arcfase"]),
+    ("no folder 'nothing'", [FOLDER, "--config.data.path=nothing"]),
+    ("3 devices cannot share", [FOLDER, "--config.devices=3"]),
+    ("this machine has", [FOLDER, "--config.devices=99"]),
+    ("'resnet51'", [FOLDER, "--config.model.name=resnet51"]),
+    ("config.data.identities names identity '11'", [FOLDER, "--config.data.identities=1..11"]),
+    ("'dark'; the data has easy, hard", [DDL, "--config.batch.domains=easy,dark"]),
+    ("no domain rule fits", [DDL, "--config.data.domain_rules=*/frontal/*=easy"]),
+    ("batch takes config.batch_size=16 different ones", [DDL, "--config.batch_size=16"]),
+    ("no 'nothing'; give a work directory", [DDL, "--config.init_from.path=nothing"]),
+    ("no folder 'nothing'", [FOLDER, "--config.evaluation.data.path=nothing"]),
+    ("config.evaluation.data.identities names identity '12'",
+     [FOLDER, "--config.evaluation.data.identities=12"]),
+    ("nothing.csv", [FOLDER, "--config.evaluation.pairs=nothing.csv"]),
+])
+def test_a_mistake_is_refused_before_any_work(home, capsys, told, arguments):
+    _assert_refused(home, capsys, told, *arguments)
+
+
+def test_an_empty_folder_is_refused(home, capsys):
+    (home / "empty").mkdir()
+    _assert_refused(home, capsys, "empty holds no image", FOLDER, "--config.data.path=empty")
+
+
+def test_a_corrupt_image_is_refused(home, capsys):
+    (home / "faces/3/profile/1.png").write_bytes(b"\x89PNG")
+    _assert_refused(home, capsys, "3/profile/1.png is not a readable image", FOLDER)
+
+
+def test_a_domain_without_pairs_is_refused(home, capsys):
+    for identity in range(1, 11):
+        (home / f"faces/{identity}/profile/1.png").unlink()
+    _assert_refused(home, capsys, "domain 'hard' has no positive pair", DDL)
+
+
+def test_the_work_directory_of_another_config_is_refused(home, capsys):
+    (home / "run").mkdir()
+    other = Config(data=Data(source="image_folder", path="faces"))
+    (home / "run" / "config.json").write_text(to_json(other))
+    _assert_refused(home, capsys, "run belongs to a run with another config.batch_size", FOLDER)
+
+
+def test_a_file_in_place_of_the_work_directory_is_refused(home, capsys):
+    (home / "run").write_text("")
+    _assert_refused(home, capsys, "--workdir=run is a file", FOLDER)
+
+
+def test_an_interrupted_program_says_how_to_go_on(capsys):
+    def main(argv):
+        raise KeyboardInterrupt
+
+    assert command_line.run(main, ["train.py"]) == 130
+    assert "goes on from the last checkpoint" in capsys.readouterr().err
+
+
+def test_a_program_that_ends_well_exits_with_0(capsys):
+    assert command_line.run(lambda argv: print(argv), ["/a/train.py", "x"]) == 0
+    assert capsys.readouterr().out == "['/a/train.py', 'x']\n"
+
+
+def test_the_line_begins_with_the_programs_name(capsys):
+    def main(argv):
+        raise UserError("too bad")
+
+    assert command_line.run(main, ["/a/train.py"]) == 2
+    assert capsys.readouterr().err == "train.py: too bad\n"
+
+
+def test_a_bug_of_ours_is_not_dressed_up_as_a_users_mistake():
+    def main(argv):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        command_line.run(main, ["train.py"])
+
+
+@pytest.mark.parametrize("program, flag", [
+    (command_line.train, "--config"), (command_line.evaluate, "--before")])
+def test_help_is_printed(program, flag, capsys):
+    assert command_line.run(program, ["program.py", "--help"]) == 0
+    printed = capsys.readouterr()
+    assert flag in printed.out and "--workdir" in printed.out and not printed.err
+
+
+def _run(home: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *command], cwd=home, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("told, command", [
+    ("train.py: no folder 'nothing'",
+     [f"{ROOT}/train.py", FOLDER, "--workdir=run", "--config.data.path=nothing"]),
+    ("train.py: no config file", [f"{ROOT}/train.py", "--config=nothing.py", "--workdir=run"]),
+    ("eval.py: ", [f"{ROOT}/eval.py", "--workdir=run"]),
+    ("ddl_jax.data: 1/a.png is not a readable image",
+     ["-m", "ddl_jax.data", "pack", "--path=corrupt", "--out=packed"]),
+])
+def test_the_programs_themselves_end_with_one_line_and_status_2(tmp_path, told, command):
+    write_image(tmp_path, "corrupt/1/a.png")
+    write_image(tmp_path, "corrupt/1/b.pgm", shape=(9, 9))
+    for name in ("a.png", "b.pgm"):
+        file = tmp_path / "corrupt/1" / name
+        file.write_bytes(file.read_bytes()[:-30])
+    before = _files(tmp_path)
+    ended = _run(tmp_path, *command)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(told) and ended.stderr.count("\n") == 1
+    assert _files(tmp_path) == before
+
+
+def test_help_of_a_program_itself(tmp_path):
+    ended = _run(tmp_path, f"{ROOT}/train.py", "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "--workdir" in ended.stdout

@@ -1,0 +1,291 @@
+"""Settings: every mistake is one line, everything else arrives typed and survives the file."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from ddl_jax import config as config_lib
+from ddl_jax.config import Config, Data, from_json, parse, to_json, validate
+from ddl_jax.errors import UserError
+
+# The flag library loads config files by a way that Python 3.11 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+DDL = f"--config={ROOT / 'configs' / 'synthetic_ddl.py'}"
+WORKDIR = "--workdir=runs/x"
+
+
+def _refusal(*arguments: str, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(["train.py", *arguments], **options)
+    told = str(caught.value)
+    assert told and "\n" not in told
+    return told
+
+
+def _config(*arguments: str, file: str = DDL) -> Config:
+    return parse(["train.py", file, WORKDIR, *arguments]).config
+
+
+def _file(tmp_path: pathlib.Path, body: str) -> str:
+    """`--config=` a file whose get_config has this body."""
+    lines = ["from ddl_jax.config import *", "from ddl_jax.errors import UserError",
+             "def get_config(name=''):", *(f"    {line}" for line in body.splitlines())]
+    (tmp_path / "experiment.py").write_text("\n".join(lines) + "\n")
+    return f"--config={tmp_path / 'experiment.py'}"
+
+
+@pytest.mark.parametrize("argument, told", [
+    ("--confg=3", "Unknown command line flag 'confg'"),
+    ("--config.margin=3", "margin not found"),
+    ("--config.loss.margn=3", "margn not found"),
+    ("--config.loss.arcface.margn=3", "margn not found"),
+    ("--config.lss.margin=3", "unknown config key"),
+    ("--config.steps.more=3", "unknown config key"),
+    ("--config.steps=many", "--config.steps=many"),
+    ("--config.steps=1.5", "--config.steps=1.5"),
+    ("--config.steps=", "--config.steps="),
+    ("--config.steps", "Missing value"),
+    ("--config.batch.flip=perhaps", "--config.batch.flip=perhaps"),
+    ("--config.loss=arcface", "--config.loss=arcface"),
+    ("--config.loss.arcface.margin=nan", "margin is nan; it must be a finite float"),
+    ("--config.optimizer.learning_rate=inf", "learning_rate is inf; it must be a finite float"),
+    ("--config.optimizer.drop_steps=ten", "drop_steps is ('ten',); it must be a tuple[int, ...]"),
+    ("--config.model.input_size=64", "input_size is (64,); it must be a tuple[int, int]"),
+    ("--config.model.mean=1,2", "mean is (1, 2); it must be a tuple[float, float, float]"),
+    ("--flagfile=nothing.txt", "nothing.txt"),
+    ("train", "unexpected argument 'train'"),
+    ("config", "unexpected argument 'config'"),
+])
+def test_a_wrong_argument_is_refused(argument, told):
+    assert told in _refusal(DDL, WORKDIR, argument)
+
+
+def test_what_is_missing_is_told():
+    assert _refusal(DDL).startswith("--workdir is missing")
+    assert _refusal(WORKDIR).startswith("--config is missing")
+    assert "Missing value" in _refusal(WORKDIR, "--config")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--config=configs/nothing.py"], ["--config=configs/nothing.py:runlocal"], ["--config="],
+    ["--config", "configs/nothing.py"], [f"--config={ROOT / 'configs'}"],
+])
+def test_a_missing_config_file_is_refused(arguments):
+    assert _refusal(WORKDIR, *arguments).startswith("no config file")
+
+
+def test_an_unknown_variant_is_refused():
+    assert "no variant 'runlokal'" in _refusal(WORKDIR, f"{DDL}:runlokal")
+
+
+@pytest.mark.parametrize("body, told", [
+    ("return Config(", "SyntaxError"),
+    ("import nothing_of_this_name", "nothing_of_this_name"),
+    ("return Config(stepz=1)", "stepz"),
+    ("config = Config()\nconfig.stepz = 1\nreturn config", "unknown config key config.stepz"),
+    ("config = Config()\nconfig.loss.m = 1\nreturn config", "unknown config key config.loss.m"),
+    ("return Config(steps='many')", "config.steps is 'many'; it must be a int"),
+    ("return Config(steps=True)", "config.steps is True"),
+    ("return Config(loss=Data())", "config.loss is"),
+    ("config = Config()\nconfig.batch.domains = ['easy']\nreturn config", "a tuple[str, ...]"),
+    ("return {'steps': 1}", "get_config() returned dict"),
+    ("raise ValueError('my own words')", "my own words"),
+    ("raise UserError('do this instead')", "do this instead"),
+    ("return Config(steps=-1)", "config.steps is -1"),
+])
+def test_a_mistake_in_the_config_file_is_refused(tmp_path, body, told):
+    assert told in _refusal(WORKDIR, _file(tmp_path, body))
+
+
+def test_a_config_file_that_returns_nothing_is_refused(tmp_path):
+    assert "get_config() returned None" in _refusal(WORKDIR, _file(tmp_path, "Config()"))
+
+
+def test_overrides_are_typed():
+    config = _config(
+        "--config.steps=7", "--config.loss.arcface.margin=1", "--config.optimizer.drop_steps=3,5",
+        "--config.model.input_size=(64,48)", "--config.batch.flip=false", "--config.data.path=a=b",
+        "--config.evaluation.data.identities=151..200",
+    )
+    assert (config.steps, type(config.loss.arcface.margin)) == (7, float)
+    assert config.optimizer.drop_steps == (3, 5)
+    assert config.model.input_size == (64, 48)
+    assert config.batch.flip is False
+    assert config.data.path == "a=b"
+    assert (config.evaluation.data.identities, config.data.identities) == ("151..200", "")
+
+
+@pytest.mark.parametrize("written, expected", [
+    ("easy,dark", ("easy", "dark")),
+    ("('easy','dark')", ("easy", "dark")),
+    ("'easy','dark'", ("easy", "dark")),
+])
+def test_names_may_be_listed_with_and_without_quotes(written, expected):
+    assert _config(f"--config.batch.domains={written}").batch.domains == expected
+
+
+def test_rules_are_written_on_the_command_line_as_in_the_guide():
+    rules = "*/frontal/*=easy,*/profile/*=hard"
+    config = _config(f"--config.data.domain_rules={rules}", "--config.evaluation.pairs=a.csv")
+    assert config.data.domain_rules == ("*/frontal/*=easy", "*/profile/*=hard")
+    assert config.evaluation.pairs == ("a.csv",)
+    assert _config("--config.data.domain_rules=").data.domain_rules == ()
+
+
+def test_an_override_changes_nothing_else():
+    changed = config_lib.changed_keys(_config(), _config("--config.loss.arcface.margin=0.3"))
+    assert changed == ["loss.arcface.margin"]
+
+
+def test_help_needs_nothing_else():
+    for argument in ("--help", "-h"):
+        command = parse(["train.py", argument])
+        assert command.config is None and not command.workdir and command.flags.help
+
+
+def test_a_program_may_do_without_a_config_and_have_flags_of_its_own():
+    from absl import flags
+
+    def define(values):
+        flags.DEFINE_integer("step", None, "", flag_values=values)
+
+    options = {"define": define, "require_config": False}
+    command = parse(["eval.py", WORKDIR, "--step=3"], **options)
+    assert (command.config, command.workdir, command.flags.step) == (None, "runs/x", 3)
+    assert "--step=x" in _refusal(WORKDIR, "--step=x", **options)
+
+
+def _set(config: Config, key: str, value) -> Config:
+    *path, name = key.split(".")
+    part = config
+    for step in path:
+        part = getattr(part, step)
+    setattr(part, name, value)
+    return config
+
+
+@pytest.mark.parametrize("key", config_lib._CHOICES)
+def test_a_choice_is_one_of_those_allowed(key):
+    with pytest.raises(UserError) as caught:
+        validate(_set(Config(), key, "nonsense"))
+    assert str(caught.value).startswith(f"config.{key} is 'nonsense'; choose one of")
+
+
+@pytest.mark.parametrize("key", config_lib._POSITIVE)
+@pytest.mark.parametrize("value", [0, -1])
+def test_what_must_be_positive_is(key, value):
+    with pytest.raises(UserError) as caught:
+        validate(_set(Config(), key, value))
+    assert str(caught.value) == f"config.{key} is {value}; it must be above 0"
+
+
+@pytest.mark.parametrize("key", config_lib._NOT_NEGATIVE)
+def test_what_must_not_be_negative_is_not(key):
+    validate(_set(Config(), key, 0))
+    with pytest.raises(UserError) as caught:
+        validate(_set(Config(), key, -1))
+    assert str(caught.value) == f"config.{key} is -1; it must not be negative"
+
+
+@pytest.mark.parametrize("changes, told", [
+    ({"data.source": "image_folder"}, "config.data.path is empty"),
+    ({"data.source": "tfds"}, "config.data.path is empty"),
+    ({"evaluation.data.source": "tfds"}, "config.evaluation.data.path is empty"),
+    ({"data.metadata": "a.csv"}, "go together"),
+    ({"data.domain_column": "pose"}, "go together"),
+    ({"data.domain_rules": ("*",)}, "write PATTERN=DOMAIN"),
+    ({"data.domain_rules": ("a=b=c",)}, "write PATTERN=DOMAIN"),
+    ({"data.domain_rules": ("=easy",)}, "write PATTERN=DOMAIN"),
+    ({"evaluation.data.domain_rules": ("*=",)}, "config.evaluation.data.domain_rules"),
+    ({"batch.domains": ("easy", "easy")}, "name every domain once"),
+    ({"batch.kind": "ddl"}, "at least one student"),
+    ({"batch.kind": "ddl", "batch.domains": ("easy",)}, "at least one student"),
+    ({"loss.distillation.nodes": 1}, "2 or more nodes"),
+    ({"loss.distillation.lowest_node": 1.0}, "lowest_node < highest_node"),
+    ({"optimizer.drop_steps": (5, 3)}, "rising steps"),
+    ({"optimizer.drop_steps": (5, 5)}, "rising steps"),
+    ({"optimizer.drop_steps": (0, 5)}, "rising steps"),
+    ({"evaluation.every": -2}, "-1 never"),
+    ({"model.input_size": (112, 15)}, "16 pixels or more"),
+    ({"model.deviation": (1.0, 0.0, 1.0)}, "above 0"),
+])
+def test_settings_that_cannot_work_together_are_refused(changes, told):
+    config = Config()
+    validate(config)
+    for key, value in changes.items():
+        _set(config, key, value)
+    with pytest.raises(UserError) as caught:
+        validate(config)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_evaluation_takes_what_it_leaves_empty_from_the_training_data():
+    training = Data(source="image_folder", path="faces", domain_rules=("*=easy",),
+                    metadata="a.csv", domain_column="pose", identities="1..5", workers=3)
+    config = Config(data=training)
+    config.evaluation.data = Data(source="image_folder", identities="6..9", domain_column="light")
+    data = config_lib.evaluation_data(config)
+    assert (data.path, data.domain_rules, data.metadata) == ("faces", ("*=easy",), "a.csv")
+    assert (data.identities, data.domain_column, data.workers) == ("6..9", "light", 0)
+    assert config.evaluation.data.path == ""  # the config itself stays as it was written
+
+
+@pytest.mark.parametrize("own", [
+    Data(source="image_folder", path="others"), Data(source="tfds", path="packed"), Data()])
+def test_evaluation_on_other_data_takes_nothing_over(own):
+    config = Config(data=Data(source="image_folder", path="faces", domain_rules=("*=easy",)))
+    config.evaluation.data = own
+    assert config_lib.evaluation_data(config) == own
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_json_holds_a_whole_config(name):
+    config = _config("--config.data.path=x", file=f"--config={ROOT / 'configs' / name}.py")
+    again = from_json(to_json(config))
+    assert again == config
+    assert config_lib.changed_keys(again, config) == []
+    validate(again)  # tuples are tuples again
+
+
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "null", '{"stepz": 1}', '{"loss": {"arcface": {"margn": 1}}}', '{"loss": 3}',
+    '{"steps": "many"}', '{"model": {"mean": [1, 2]}}', '{"model": {"mean": 1}}',
+])
+def test_json_of_another_version_is_refused(text):
+    with pytest.raises(UserError, match="^config.json cannot be read: .*$"):
+        from_json(text)
+
+
+def test_json_of_before_a_setting_existed_takes_its_default():
+    values = json.loads(to_json(Config(steps=3)))
+    del values["loss"]["arcface"]["gradient"]
+    assert from_json(json.dumps(values)) == Config(steps=3)
+
+
+def test_every_changed_key_is_named():
+    old, new = Config(), Config(steps=1)
+    new.loss.arcface.margin = 0.1
+    new.evaluation.data.identities = "1..2"
+    assert config_lib.changed_keys(old, new) == [
+        "steps", "loss.arcface.margin", "evaluation.data.identities"]
+    assert config_lib.changed_keys(old, Config()) == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_runs_locally_as_the_experiment_it_is(name):
+    file = f"--config={ROOT / 'configs' / name}.py"
+    whole, local = _config("--config.data.path=x", file=file), _config(file=f"{file}:runlocal")
+    assert local.loss == whole.loss
+    assert dataclasses.replace(local.batch, domains=()) == dataclasses.replace(whole.batch, domains=())
+    assert len(local.batch.domains) == len(whole.batch.domains)
+    assert local.optimizer.momentum == whole.optimizer.momentum
+    # Seconds, and nothing that is not here: no data, no checkpoint of another run.
+    assert local.steps == 2 and local.model.name == "iresnet_tiny"
+    assert local.data == Data() and local.evaluation.data == Data(split="test")
+    assert local.init_from.path == ""
+    assert local.synthetic.train_identities >= local.batch_size

@@ -1,0 +1,94 @@
+"""Who may import whom: a room knows only those above it, and losses know nobody."""
+
+import ast
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "ddl_jax"
+
+# Top to bottom. The first five do not know each other, but for interop's networks.
+ROOMS = ("losses", "models", "parallel", "data", "interop", "evaluation", "training")
+SHARED = {"errors", "config", "__version__"}  # for every room but losses
+ALLOWED = {
+    "losses": set(),
+    "models": SHARED,
+    "parallel": SHARED,
+    "data": SHARED | {"command_line"},  # `python -m ddl_jax.data` is a program
+    "interop": SHARED | {"models"},
+    "evaluation": SHARED | {"losses", "models", "parallel", "data", "interop"},
+    "training": SHARED | set(ROOMS[:-1]),
+}
+# What a room may import from outside, next to the standard library; None: anything.
+LIBRARIES = {
+    "losses": {"jax", "chex", "optax"},
+    "models": {"jax", "flax"},
+    "parallel": {"jax", "numpy"},
+}
+FORBIDDEN = {"data": {"jax", "jaxlib", "flax", "optax", "orbax"}}
+
+
+def _imports(path: pathlib.Path) -> set[str]:
+    """Full names of everything that a file imports or takes from `ddl_jax`, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ddl_jax":
+            found.add(f"ddl_jax.{node.attr}")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; write the whole name"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _files(room: str) -> list[pathlib.Path]:
+    path = PACKAGE / room
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_above_it(room):
+    for path in _files(room):
+        own = {name for name in _imports(path) if name.startswith("ddl_jax.")}
+        rooms = {name.split(".")[1] for name in own}
+        assert rooms <= ALLOWED[room] | {room}, f"{path.relative_to(ROOT)} imports {sorted(own)}"
+
+
+@pytest.mark.parametrize("room", LIBRARIES)
+def test_a_room_imports_only_its_libraries(room):
+    for path in _files(room):
+        libraries = {name.split(".")[0] for name in _imports(path)}
+        outside = libraries - set(sys.stdlib_module_names) - {"ddl_jax"}
+        assert outside <= LIBRARIES[room], f"{path.relative_to(ROOT)} imports {sorted(outside)}"
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_a_room_does_without_what_slows_its_processes(room):
+    for path in _files(room):
+        libraries = {name.split(".")[0] for name in _imports(path)}
+        assert not libraries & FORBIDDEN[room], path.relative_to(ROOT)
+
+
+def test_what_every_room_may_import_imports_no_room():
+    for name in ("errors", "config", "command_line"):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+        # Inside a function an import waits until the cheap checks are done.
+        top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        modules = {node.module for node in top if node.module.startswith("ddl_jax")}
+        assert modules <= {"ddl_jax.errors"}, name
+
+
+def test_every_room_is_on_the_list():
+    programs = {"__init__", "command_line", "config", "demo", "errors"}
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__pycache__"} == set(ROOMS) | programs
+
+
+@pytest.mark.parametrize("name", ["train.py", "eval.py"])
+def test_the_programs_are_thin(name):
+    lines = (ROOT / name).read_text().splitlines()
+    assert len(lines) < 80
+    assert {n.split(".")[0] for n in _imports(ROOT / name)} == {"sys", "ddl_jax"}
