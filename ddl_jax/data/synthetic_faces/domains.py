@@ -21,10 +21,10 @@ _EASY_YAW = 0.17
 _LARGE_YAW = (0.75, 1.15)  # radians: 43 to 66 degrees
 _LOW_SIDES = (8, 11)  # the face picture's side in pixels as the surveillance camera sees it
 _LOW_NOISE = 5.0  # grey levels, in the small picture
-_DARK_EXPOSURE = (0.14, 0.26)
+_DARK_EXPOSURE = (0.12, 0.24)
 _DARK_READ_NOISE = (1.5, 3.0)  # grey levels of the sensor, before the camera's gain
 _DARK_PHOTONS = 0.5  # variance of the shot noise a grey level
-_DARK_GAIN = (1.4, 2.0)
+_DARK_GAIN = (2.2, 3.2)
 
 
 def draw_yaw(rng: np.random.Generator, domain: str) -> float:

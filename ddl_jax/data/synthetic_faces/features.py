@@ -9,6 +9,7 @@ from ddl_jax.data.synthetic_faces.skin import FACE_CHART
 from ddl_jax.data.synthetic_faces.view import View
 
 _CURVE = np.linspace(0, 1, 11)
+_ARCH = np.sin(np.pi * _CURVE)
 _TEETH = (238, 232, 222)
 _INSIDE = (62, 20, 22)
 
@@ -26,9 +27,8 @@ def _paint_eye(texture, face: Identity, solid: Solid, view: View, side: int) -> 
     # The lower lid rises with a smile.
     opening = face.eye_opening * (1 - view.eye_closure)
     across = half * (2 * _CURVE - 1)
-    arch = np.sin(np.pi * _CURVE)
-    upper = np.stack([across, -1.25 * opening * arch**0.8], 1)
-    lower = np.stack([across, opening * (0.85 - 0.3 * max(view.smile, 0)) * arch], 1)
+    upper = np.stack([across, -1.25 * opening * _ARCH**0.8], 1)
+    lower = np.stack([across, opening * (0.85 - 0.3 * max(view.smile, 0)) * _ARCH], 1)
     centre = (face.eye_distance, face.eye_height)
 
     def place(points):
@@ -95,7 +95,6 @@ def _paint_mouth(texture, face: Identity, solid: Solid, view: View) -> None:
     half = face.mouth_width * (1 + 0.22 * view.smile)
     gap = 0.11 * view.mouth_open
     x = half * (2 * _CURVE - 1)
-    arch = np.sin(np.pi * _CURVE)
     y = face.mouth_height - 0.075 * view.smile * (2 * _CURVE - 1) ** 2 + 0.02 * view.smile
     bow = 1 - 0.45 * np.exp(-(((_CURVE - 0.5) / 0.09) ** 2))
 
@@ -104,17 +103,17 @@ def _paint_mouth(texture, face: Identity, solid: Solid, view: View) -> None:
         there, back = (np.stack([x, row], 1) for row in rows)
         return FACE_CHART.place(solid, np.concatenate([there, back[::-1]]))
 
-    top, bottom = y - 0.25 * gap * arch, y + gap * arch**0.8
-    upper = top - face.lip_upper * arch**0.7 * bow
-    lower = bottom + face.lip_lower * arch**0.8
-    glaze(texture, place(top, lower + 0.03 * arch), face.skin * 0.55, 0.35, 2.5)
+    top, bottom = y - 0.25 * gap * _ARCH, y + gap * _ARCH**0.8
+    upper = top - face.lip_upper * _ARCH**0.7 * bow
+    lower = bottom + face.lip_lower * _ARCH**0.8
+    glaze(texture, place(top, lower + 0.03 * _ARCH), face.skin * 0.55, 0.35, 2.5)
     glaze(texture, place(upper, top + 0.004), face.lip_colour * 0.86, 0.9)
     glaze(texture, place(bottom - 0.004, lower), face.lip_colour, 0.9)
-    shine = bottom + 0.5 * face.lip_lower * arch
-    glaze(texture, place(shine - 0.008 * arch, shine + 0.008 * arch), (255, 240, 236), 0.2, 1.5)
+    shine = bottom + 0.5 * face.lip_lower * _ARCH
+    glaze(texture, place(shine - 0.008 * _ARCH, shine + 0.008 * _ARCH), (255, 240, 236), 0.2, 1.5)
     if gap > 0.02:
         fill(texture, place(top, bottom), _INSIDE)
-        fill(texture, place(top, np.minimum(bottom, top + 0.045 * arch)), _TEETH)
+        fill(texture, place(top, np.minimum(bottom, top + 0.045 * _ARCH)), _TEETH)
     else:
         stroke(texture, FACE_CHART.place(solid, np.stack([x, (top + bottom) / 2], 1)),
                face.lip_colour * 0.36)

@@ -1,5 +1,6 @@
 """Hair: where on its shell it grows, and the colour of its strands."""
 
+import cv2
 import numpy as np
 
 from ddl_jax.data.synthetic_faces.identity import Identity
@@ -41,14 +42,13 @@ def paint_hair(face: Identity) -> np.ndarray:
     # A band of shine around the upper head.
     band = np.exp(-(((y + 0.78 + 0.05 * locks) / 0.12) ** 2))
     shade = shade + 0.25 * (1 - 0.7 * hair.curl) * band
-    picture = np.empty((*shape, 4), np.float32)
-    picture[..., :3] = np.clip(hair.colour * shade[..., None], 4, 250)
     ragged = 0.025 * strands + (0.02 + 0.06 * hair.curl) * locks
     edge = _lower_edge(face, angle)
     if hair.bald:
         edge = np.where(np.abs(angle) < _TEMPLE + 0.2, -2.0, edge)
-    picture[..., 3] = np.clip((edge + ragged - y) / 0.035 + 0.5, 0, 1)
+    cover = np.clip((edge + ragged - y) / 0.035 + 0.5, 0, 1)
     if hair.bald:
         # A wreath: nothing above the temples.
-        picture[..., 3] *= np.clip((y + 0.3) / 0.1, 0, 1)
-    return picture
+        cover *= np.clip((y + 0.3) / 0.1, 0, 1)
+    planes = [np.clip(shade * colour, 4, 250) for colour in hair.colour] + [cover]
+    return cv2.merge([plane.astype(np.float32) for plane in planes])

@@ -9,10 +9,12 @@ from ddl_jax.data.synthetic_faces.painting import fill, glaze, oval, stroke
 from ddl_jax.data.synthetic_faces.skin import FACE_CHART
 
 MASK, SUNGLASSES, HAND, BARS = KINDS = ("mask", "sunglasses", "hand", "bars")
+# What leaves the hair to be seen hides less of a person, and is rarer.
+_SHARES = (0.15, 0.2, 0.3, 0.35)
 
 
 def draw_kind(rng: np.random.Generator) -> str:
-    return KINDS[rng.integers(len(KINDS))]
+    return KINDS[rng.choice(len(KINDS), p=_SHARES)]
 
 
 def paint_worn(texture: np.ndarray, face: Identity, solid: Solid, kind: str,
@@ -22,16 +24,16 @@ def paint_worn(texture: np.ndarray, face: Identity, solid: Solid, kind: str,
         _paint_mask(texture, face, solid, rng)
     elif kind == SUNGLASSES:
         shape = Glasses(rng.integers(1, 4))
-        paint_glasses(texture, face, solid, shape, rng.uniform(1.2, 1.45), rng.uniform(5, 60, 3),
+        paint_glasses(texture, face, solid, shape, rng.uniform(1.4, 1.7), rng.uniform(5, 60, 3),
                       0.97, rng.uniform(5, 45, 3))
 
 
 def _paint_mask(texture, face: Identity, solid: Solid, rng: np.random.Generator) -> None:
     colour = np.array([[222, 232, 238], [150, 190, 214], [38, 40, 46], [168, 200, 182],
                        [200, 170, 176]])[rng.integers(5)] + rng.uniform(-12, 12, 3)
-    top = face.eye_height + rng.uniform(0.12, 0.2)
-    outline = np.array([[-0.62, top + 0.16], [-0.3, top + 0.04], [0, top - 0.03], [0.3, top + 0.04],
-                        [0.62, top + 0.16], [0.6, 0.75], [0.42, 1.15], [-0.42, 1.15], [-0.6, 0.75]])
+    top = face.eye_height + rng.uniform(0.1, 0.16)
+    outline = np.array([[-0.7, top + 0.12], [-0.3, top + 0.04], [0, top - 0.03], [0.3, top + 0.04],
+                        [0.7, top + 0.12], [0.7, 0.75], [0.5, 1.15], [-0.5, 1.15], [-0.7, 0.75]])
     points = FACE_CHART.place(solid, outline)
     for y in (top + 0.18, 0.78):
         for side in (-1, 1):
@@ -60,7 +62,7 @@ def _paint_bars(canvas: np.ndarray, side: int, rng: np.random.Generator) -> None
     along = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-along[1], along[0]])
     pitch = rng.uniform(0.2, 0.27) * side
-    half = 0.5 * rng.uniform(0.5, 0.62) * pitch
+    half = 0.5 * rng.uniform(0.5, 0.6) * pitch
     colour = rng.uniform(20, 220) + rng.uniform(-20, 20, 3)
     first = side / 2 + rng.uniform(0, pitch) * across
     for bar in range(-5, 5):
@@ -80,8 +82,10 @@ def _paint_hand(canvas: np.ndarray, side: int, rng: np.random.Generator) -> None
     c, s = np.cos(angle), np.sin(angle)
     centre = side * np.array([0.5 + flip * rng.uniform(0.06, 0.16), rng.uniform(0.5, 0.68)])
 
+    scale = side * rng.uniform(1.0, 1.2)
+
     def place(points):
-        points = points * (flip, 1) * side
+        points = points * (flip, 1) * scale
         return np.stack([c * points[:, 0] - s * points[:, 1], s * points[:, 0] + c * points[:, 1]],
                         1) + centre
 
