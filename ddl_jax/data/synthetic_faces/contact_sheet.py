@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, help="the PNG to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=2, help="the first identity's number")
+    parser.add_argument("--first", type=int, default=8, help="the first identity's number")
     parser.add_argument("--identities", type=int, default=6)
     parser.add_argument("--size", type=int, default=112)
     args = parser.parse_args()

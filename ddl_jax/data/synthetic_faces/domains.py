@@ -15,8 +15,10 @@ DARK = "dark"
 HARD = (LOW_RESOLUTION, LARGE_POSE, OCCLUSION, DARK)
 DOMAINS = (EASY, *HARD)
 
-# Tuned so that a small network trained on easy views ranks about half of the hard probes of
-# unseen people first, and clearly more once it has trained on hard views (docs: data sets).
+# Tuned by iresnet_tiny: 200 steps of 128 easy pictures of 700 people, then 200 unseen people with
+# one easy picture each as gallery. Rank-1 in percent, and again after 140 steps with hard views:
+# easy 97 and 97, low resolution 54 and 84, large pose 32 and 75, occlusion 62 and 78,
+# dark 30 and 94 (occlusion and dark were moved a little after the second number was taken).
 _EASY_YAW = 0.17
 _LARGE_YAW = (0.75, 1.15)  # radians: 43 to 66 degrees
 _LOW_SIDES = (8, 11)  # the face picture's side in pixels as the surveillance camera sees it
