@@ -83,7 +83,8 @@ def _encode_identities(identities: range, config: SyntheticFacesConfig
     if workers < 2:
         yield from map(encode, identities)
         return
-    # Not by fork: JAX, which the caller may have started, has threads. Each worker is one core's.
+    # Not by fork: JAX, which the caller may have started, has threads. And not by threads: the
+    # many small array operations hold the interpreter's lock, and two gain nothing.
     with concurrent.futures.ProcessPoolExecutor(
             workers, mp_context=multiprocessing.get_context("spawn"),
             initializer=cv2.setNumThreads, initargs=(1,)) as pool:
@@ -162,7 +163,8 @@ def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None
     config = config or SyntheticFacesConfig()
     with _quiet_tfds():
         builder = SyntheticFaces(data_dir=data_dir, config=config, file_format="array_record")
-    if not builder.is_prepared():
+        prepared = builder.is_prepared()
+    if not prepared:
         count = config.train_identities + config.test_identities
         logging.info("rendering synthetic_faces: %d identities of %d pictures into %s", count,
                      sum(config.views.values()), builder.data_dir)
