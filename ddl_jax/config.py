@@ -232,7 +232,8 @@ def parse(
             )
         return CommandLine(None, values.workdir, values)
     if not isinstance(values.config, Config):
-        raise UserError(f"get_config() returned {type(values.config).__name__}; return ddl_jax.config.Config")
+        returned = type(values.config).__name__
+        raise UserError(f"get_config() returned {returned}; return ddl_jax.config.Config")
     validate(values.config)
     return CommandLine(values.config, values.workdir, values)
 
@@ -278,8 +279,8 @@ def _one_line(error: Exception) -> str:
 def variant(config: Config, name: str) -> Config:
     """The variant of a config file: "" is the file as written, "runlocal" a run of seconds.
 
-    `runlocal` keeps what the experiment does (batch, losses, heads) and shrinks everything else: two
-    steps, a tiny network and a tiny synthetic data set in place of whatever the file reads.
+    `runlocal` keeps what the experiment does (batch, losses, heads) and shrinks everything else:
+    two steps, a tiny network and a tiny synthetic data set in place of whatever the file reads.
     """
     if name not in ("", "runlocal"):
         raise UserError(f"no variant {name!r} of this config; the only one is :runlocal")
@@ -290,10 +291,13 @@ def variant(config: Config, name: str) -> Config:
             config.batch.domains = ("easy", *students[: max(len(domains) - 1, 0)])
         config.steps, config.batch_size, config.log_every = 2, 8, 1
         config.model = Model(
-            name="iresnet_tiny", embedding_size=32, input_size=(32, 32), batch_norm=config.model.batch_norm
+            name="iresnet_tiny", embedding_size=32, input_size=(32, 32),
+            batch_norm=config.model.batch_norm,
         )
         config.data, config.evaluation.data = Data(), Data(split="test")
-        config.synthetic = Synthetic(train_identities=12, test_identities=8, easy_views=3, hard_views=2)
+        config.synthetic = Synthetic(
+            train_identities=12, test_identities=8, easy_views=3, hard_views=2
+        )
         config.evaluation.batch_size, config.evaluation.pairs = 32, ()
         config.optimizer.warmup_steps, config.optimizer.drop_steps = 0, (1,)
         config.init_from = InitFrom()
@@ -322,18 +326,23 @@ def validate(config: Config) -> None:
     _validate_together(config)
 
 
+_KINDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
+
+
 def _check_types(name: str, value: Any) -> None:
     """Python takes any value and any new attribute; a config file's slip must not pass."""
     hints = typing.get_type_hints(type(value))
     for key in vars(value):
         if key not in hints:
-            raise UserError(f"unknown config key {name}.{key}; the settings are in ddl_jax/config.py")
+            raise UserError(
+                f"unknown config key {name}.{key}; the settings are in ddl_jax/config.py"
+            )
     for key, hint in hints.items():
         item = getattr(value, key)
         if not _is_of(item, hint):
-            wanted = hint if isinstance(hint, types.GenericAlias) else hint.__name__
-            wanted = "finite float" if hint is float else wanted
-            raise UserError(f"{name}.{key} is {item!r}; it must be a {wanted}")
+            name_of = str if isinstance(hint, types.GenericAlias) else lambda cls: cls.__name__
+            wanted = _KINDS.get(hint) or f"a {name_of(hint)}"
+            raise UserError(f"{name}.{key} is {item!r}; it must be {wanted}")
         if dataclasses.is_dataclass(hint):
             _check_types(f"{name}.{key}", item)
 
@@ -351,6 +360,10 @@ def _is_of(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
+_PATHS = {  # what config.data.path is of the sources that need one
+    "image_folder": "the folder with one sub-folder an identity",
+    "tfds": "the directory of the prepared data set",
+}
 _SOURCES = ("synthetic_faces", "image_folder", "tfds")
 _CHOICES = {
     "parallelism": ("shard_map", "pmap"),
@@ -389,10 +402,8 @@ _NOT_NEGATIVE = (
 def _validate_together(config: Config) -> None:
     """What no field can tell alone."""
     for name, data in (("data", config.data), ("evaluation.data", evaluation_data(config))):
-        if data.source == "image_folder" and not data.path:
-            raise UserError(f"config.{name}.path is empty; give the folder with one sub-folder an identity")
-        if data.source == "tfds" and not data.path:
-            raise UserError(f"config.{name}.path is empty; give the directory of the prepared data set")
+        if data.source in _PATHS and not data.path:
+            raise UserError(f"config.{name}.path is empty; give {_PATHS[data.source]}")
         if bool(data.metadata) != bool(data.domain_column):
             raise UserError(f"config.{name}.metadata and domain_column go together; one is empty")
         for rule in data.domain_rules:
@@ -403,25 +414,30 @@ def _validate_together(config: Config) -> None:
         raise UserError(f"config.batch.domains is {domains}; name every domain once")
     if config.batch.kind == "ddl" and len(domains) < 2:
         raise UserError(
-            f"config.batch.domains is {domains}; a ddl batch needs the teacher and at least one student"
+            f"config.batch.domains is {domains}; a ddl batch needs the teacher and at least one "
+            "student"
         )
     if config.loss.distillation.nodes < 2 or (
         config.loss.distillation.lowest_node >= config.loss.distillation.highest_node
     ):
-        raise UserError("config.loss.distillation needs 2 or more nodes and lowest_node < highest_node")
+        raise UserError(
+            "config.loss.distillation needs 2 or more nodes and lowest_node < highest_node"
+        )
     drops = config.optimizer.drop_steps
     if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
         raise UserError(f"config.optimizer.drop_steps is {drops}; give rising steps above 0")
     if config.evaluation.every < -1:
-        raise UserError(f"config.evaluation.every is {config.evaluation.every}; -1 never, 0 at the end")
+        every = config.evaluation.every
+        raise UserError(f"config.evaluation.every is {every}; -1 never, 0 at the end")
     if min(config.model.input_size) < 16:
-        raise UserError(f"config.model.input_size is {config.model.input_size}; give 16 pixels or more")
+        size = config.model.input_size
+        raise UserError(f"config.model.input_size is {size}; give 16 pixels or more")
     if min(config.model.deviation) <= 0:
         raise UserError(f"config.model.deviation is {config.model.deviation}; give values above 0")
 
 
 def evaluation_data(config: Config) -> Data:
-    """The evaluation's data; what they leave empty is taken from training data of the same source."""
+    """The evaluation's data; what they leave empty comes from training data of the same source."""
     data = dataclasses.replace(config.evaluation.data)
     if data.source == config.data.source and not data.path:
         data.path = config.data.path

@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """A mistake in the user's input: one line that says what is wrong, with which value, what to do.
+    """A mistake in the user's input: one line: what is wrong, with which value, what to do.
 
     `train.py` and `eval.py` print the line and exit with status 2, without a traceback.
     """

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from absl import flags
 
 from ddl_jax import command_line
@@ -25,7 +26,8 @@ def main(argv: Sequence[str]) -> None:
         print(main.__doc__, values, sep="\n")
         return
     if command != ["pack"]:
-        raise UserError(f"unknown command {' '.join(command)!r}; write python -m ddl_jax.data pack ...")
+        given = " ".join(command)
+        raise UserError(f"unknown command {given!r}; write python -m ddl_jax.data pack ...")
     for name in ("path", "out"):
         if not values[name].value:
             raise UserError(f"--{name} is missing; see python -m ddl_jax.data --help")
@@ -64,12 +66,11 @@ def _pack(values: flags.FlagValues) -> str:
     config_lib.validate(config_lib.Config(data=data))
     source = open_source.open_source(data, config_lib.Synthetic())
     directory = tfds_source.pack(source, values.out, values.name)
-    domains = ", ".join(
-        f"{len(source.index.rows_of(domain))} {domain}" for domain in sorted(set(source.index.domains))
-    )
+    names, counts = np.unique(source.index.domains, return_counts=True)
+    domains = ", ".join(f"{count} {name}" for name, count in zip(names, counts))
     return (
         f"{len(source)} images of {source.index.classes} identities: {domains}; "
-        f"{len(source.skipped)} unreadable ones skipped\n"
+        f"unreadable and skipped: {len(source.skipped)}\n"
         f"--config.data.source=tfds --config.data.path={directory}"
     )
 

@@ -32,7 +32,9 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
         except cv2.error:  # a header that announces more pixels than OpenCV takes
             pass
     if image is None:
-        raise UserError(f"{name} is not a readable image; mend or remove it, or set data.corrupt=skip")
+        raise UserError(
+            f"{name} is not a readable image; mend or remove it, or set data.corrupt=skip"
+        )
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image if size is None else fit(image, size)
 
@@ -53,7 +55,7 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _is_complete(encoded: bytes) -> bool:
-    """OpenCV fills the missing rest of a cut file with grey and says nothing; end marks tell."""
+    """OpenCV 4 fills the rest of a cut JPEG with grey and says nothing; end marks tell."""
     if encoded.startswith(b"\xff\xd8"):  # JPEG; a few writers append padding
         return b"\xff\xd9" in encoded[-1024:]
     if encoded.startswith(b"\x89PNG"):

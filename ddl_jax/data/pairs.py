@@ -108,7 +108,9 @@ def read_pairs(path: epath.Path, index: RecordIndex, domains: tuple[str, ...]) -
             rows.append((first, second))
     for domain, pairs in found.items():
         if not pairs:
-            raise UserError(f"{path} has no pair of domain {domain!r}; remove the file to remake it")
+            raise UserError(
+                f"{path} has no pair of domain {domain!r}; remove the file to remake it"
+            )
     return {domain: np.array(pairs, np.int64) for domain, pairs in found.items()}
 
 

@@ -36,7 +36,8 @@ class BatchRows:
     ):
         if sampler.batch_size % hosts:
             raise UserError(
-                f"config.batch_size is {sampler.batch_size}, which {hosts} hosts cannot share evenly"
+                f"config.batch_size is {sampler.batch_size}, which {hosts} hosts cannot share "
+                "evenly"
             )
         self._source, self._sampler, self._steps = source, sampler, steps
         self._size, self._flip, self._seed = size, flip, seed
@@ -74,8 +75,8 @@ def batches(rows: BatchRows, *, step: int, workers: int) -> Iterator[Batch]:
       step: finished updates; the first batch is the one that takes the run to `step + 1`.
       workers: processes that decode; 0 decodes in threads of this process.
     """
-    dataset = grain.MapDataset.source(rows)[step * rows.rows :].batch(rows.rows, drop_remainder=True)
-    dataset = dataset.to_iter_dataset(
+    dataset = grain.MapDataset.source(rows)[step * rows.rows :]
+    dataset = dataset.batch(rows.rows, drop_remainder=True).to_iter_dataset(
         grain.ReadOptions(num_threads=4, prefetch_buffer_size=8) if not workers else None
     )
     if workers:

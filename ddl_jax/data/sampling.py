@@ -32,13 +32,14 @@ class ImageSampler:
 
     def __init__(self, rows: np.ndarray, *, batch_size: int, seed: int):
         if not len(rows):
-            raise UserError("no training image is of config.batch.domains; check the domains' names")
+            raise UserError("no training image is of config.batch.domains; check their names")
         self._rows, self._seed, self.batch_size = rows, seed, batch_size
 
     def records(self, step: int) -> np.ndarray:
         positions = step * self.batch_size + np.arange(self.batch_size)
         epochs, places = np.divmod(positions, len(self._rows))
-        order = {epoch: _permutation(self._seed, 0, epoch, len(self._rows)) for epoch in set(epochs)}
+        count = len(self._rows)
+        order = {epoch: _permutation(self._seed, 0, epoch, count) for epoch in set(epochs)}
         chosen = [order[epoch][place] for epoch, place in zip(epochs, places)]
         return self._rows[np.array(chosen)][:, None]
 
@@ -66,8 +67,9 @@ class DDLSampler:
             for what, groups in (("images", singles), ("positive pairs", rows)):
                 if len(groups) < batch_size:
                     raise UserError(
-                        f"domain {domain!r} has {what} of {len(groups)} identities, but a batch takes "
-                        f"config.batch_size={batch_size} different ones; lower it or add identities"
+                        f"domain {domain!r} has {what} of {len(groups)} identities, but a batch "
+                        f"takes config.batch_size={batch_size} different ones; lower it or add "
+                        "identities"
                     )
 
     def records(self, step: int) -> np.ndarray:
@@ -87,7 +89,7 @@ class DDLSampler:
 
 
 def _group(rows: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
-    """Rows by identity. Labels are of the records when rows are record numbers, else of the rows."""
+    """Rows by identity. `labels` are of all records for record numbers, else of the rows."""
     of_rows = labels[rows] if rows.ndim == 1 else labels
     order = np.argsort(of_rows, kind="stable")
     cuts = np.flatnonzero(np.diff(of_rows[order])) + 1

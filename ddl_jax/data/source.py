@@ -96,8 +96,8 @@ def check_labels(index: RecordIndex, where: str) -> None:
     if len(present) != index.classes:
         missing = int(np.setdiff1d(np.arange(index.classes), present)[0])
         raise UserError(
-            f"{where}: labels reach {index.classes - 1} but none is {missing}, so it is outside the "
-            f"{len(present)} classes; number identities 0..{len(present) - 1} without gaps"
+            f"{where}: labels reach {index.classes - 1} but none is {missing}, so it is outside "
+            f"the {len(present)} classes; number identities 0..{len(present) - 1} without gaps"
         )
 
 

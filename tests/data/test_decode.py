@@ -35,7 +35,8 @@ def test_grey_gets_three_equal_channels(suffix):
     np.testing.assert_array_equal(decoded, np.stack([image] * 3, axis=-1))
 
 
-@pytest.mark.parametrize("suffix, shape", [(".png", (9, 11)), (".png", (9, 11, 3)), (".pgm", (9, 11))])
+@pytest.mark.parametrize("suffix, shape", [
+    (".png", (9, 11)), (".png", (9, 11, 3)), (".pgm", (9, 11))])
 def test_sixteen_bits_become_eight(suffix, shape):
     image = pixels("deep", shape, np.uint16)
     decoded = decode_image(encode(image, suffix), "deep")
@@ -77,13 +78,25 @@ def test_what_cannot_be_read_to_its_end_is_refused_by_name(name):
         decode_image(UNREADABLE[name], "a/b.x")
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_cut_images_are_refused_even_where_opencv_fills_the_rest(suffix, monkeypatch):
+    # OpenCV 4 does so with JPEG, OpenCV 5 does not; both are allowed here.
+    encoded = encode(pixels("cut"), suffix)
+    filled = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: filled)
+    decode_image(encoded, "whole")
+    with pytest.raises(UserError, match="cut is not a readable image"):
+        decode_image(encoded[:-20], "cut")
+
+
 def test_a_jpeg_with_bytes_after_its_end_is_read():
     encoded = encode(pixels("padded"), ".jpg")
     padded = decode_image(encoded + b"\0" * 100, "a.jpg")
     np.testing.assert_array_equal(padded, decode_image(encoded, "a.jpg"))
 
 
-@pytest.mark.parametrize("shape", [(24, 20, 3), (5, 40, 3), (40, 5, 3), (200, 301, 3), (112, 96, 3)])
+@pytest.mark.parametrize("shape", [
+    (24, 20, 3), (5, 40, 3), (40, 5, 3), (200, 301, 3), (112, 96, 3)])
 @pytest.mark.parametrize("size", [(32, 32), (112, 96)])
 def test_an_image_gets_the_size_asked_for(shape, size):
     image = decode_image(encode(pixels("sized", shape)), "a.png", size)

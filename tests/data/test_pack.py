@@ -30,7 +30,7 @@ def test_the_printed_settings_open_the_same_data(folder, capsys, tmp_path):
         "pack", "--path=faces", "--out=packed", f"--domain_rules={rules}", "--corrupt=skip") == 0
     printed = capsys.readouterr()
     told, settings = printed.out.splitlines()
-    assert told == "11 images of 3 identities: 5 easy, 6 hard; 1 unreadable ones skipped"
+    assert told == "11 images of 3 identities: 5 easy, 6 hard; unreadable and skipped: 1"
     assert not printed.err
     # The settings are those of the trainer.
     (tmp_path / "any.py").write_text(
@@ -53,7 +53,7 @@ def test_domains_may_come_from_metadata(folder, capsys):
     metadata = ("--metadata=table.csv", "--domain_column=light", "--domain_rules=0=easy,1=dark")
     assert _pack("pack", "--path=faces", "--out=packed", "--name=lit", *metadata) == 0
     told, settings = capsys.readouterr().out.splitlines()
-    assert "6 dark, 6 easy; 0 unreadable" in told
+    assert "6 dark, 6 easy; unreadable and skipped: 0" in told
     assert settings.endswith("packed/image_folder/lit/1.0.0")
 
 

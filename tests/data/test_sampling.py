@@ -119,7 +119,7 @@ def test_fewer_identities_with_pairs_than_the_batch_takes_are_refused(index):
     batch = Batch(kind="ddl", domains=DOMAINS)
     pairs = make_pairs(index, batch, 0)
     pairs["dark"] = pairs["dark"][index.labels[pairs["dark"][:, 0]] < 3]
-    with pytest.raises(UserError, match="'dark' has positive pairs of 3 identities, .*batch_size=4"):
+    with pytest.raises(UserError, match="'dark' has positive pairs of 3 identities, .*size=4"):
         DDLSampler(index, pairs, batch_size=B, seed=0)
 
 

@@ -16,8 +16,8 @@ class Listed:
     """A source of records without pixels, one for each name."""
 
     def __init__(self, identities=NAMES):
-        numbers = range(len(identities))
-        self.index = make_index(identities, [f"{n}.png" for n in numbers], ["easy"] * len(identities))
+        paths = [f"{number}.png" for number in range(len(identities))]
+        self.index = make_index(identities, paths, ["easy"] * len(identities))
 
     def __len__(self):
         return len(self.index)
