@@ -13,9 +13,6 @@ from ddl_jax.errors import UserError
 
 from .data.image_files import write_faces, write_image
 
-# The flag library loads config files by a way that Python 3.11 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDER, DDL = (f"--config={ROOT / 'configs' / name}.py" for name in ("folder", "folder_ddl"))
 SMALL = ("--config.model.embedding_size=32", "--config.model.input_size=32,32",

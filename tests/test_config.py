@@ -10,9 +10,6 @@ from ddl_jax import config as config_lib
 from ddl_jax.config import Config, Data, from_json, parse, to_json, validate
 from ddl_jax.errors import UserError
 
-# The flag library loads config files by a way that Python 3.11 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 DDL = f"--config={ROOT / 'configs' / 'synthetic_ddl.py'}"

@@ -21,8 +21,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "faces"
 
 
-# The flag library loads config files by a way that Python 3.11 deprecates.
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 def test_the_printed_settings_open_the_same_data(folder, capsys, tmp_path):
     rules = "*/frontal/*=easy,*/profile/*=hard"
     (folder / "2/frontal/0.png").write_bytes(b"")
