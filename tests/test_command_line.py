@@ -144,6 +144,8 @@ def _run(home: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
     ("train.py: no folder 'nothing'",
      [f"{ROOT}/train.py", FOLDER, "--workdir=run", "--config.data.path=nothing"]),
     ("train.py: no config file", [f"{ROOT}/train.py", "--config=nothing.py", "--workdir=run"]),
+    ("train.py: get_config() returned None", [
+        f"{ROOT}/train.py", "--config=none.py", "--workdir=run"]),
     ("eval.py: ", [f"{ROOT}/eval.py", "--workdir=run"]),
     ("ddl_jax.data: 1/a.png is not a readable image",
      ["-m", "ddl_jax.data", "pack", "--path=corrupt", "--out=packed"]),
@@ -154,6 +156,7 @@ def test_the_programs_themselves_end_with_one_line_and_status_2(tmp_path, told, 
     for name in ("a.png", "b.pgm"):
         file = tmp_path / "corrupt/1" / name
         file.write_bytes(file.read_bytes()[:-30])
+    (tmp_path / "none.py").write_text("def get_config():\n    return None\n")
     before = _files(tmp_path)
     ended = _run(tmp_path, *command)
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -2,7 +2,8 @@
 
 import concurrent.futures
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 
 from etils import epath
 
@@ -82,22 +83,30 @@ def _find_images(root: str) -> list[str]:
     folder = epath.Path(root)
     if not folder.is_dir():
         raise UserError(f"no folder {root!r}; give a folder with one sub-folder an identity")
-    found = []
-    for directory, folders, files in folder.walk():
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = directory.relative_to(folder).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        found += [
-            prefix + name
-            for name in files
-            if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-        ]
+    found = list(_walk(folder, "", ()))
     if not found:
         raise UserError(f"{root} holds no image ({', '.join(_SUFFIXES)}); give identity/.../image")
     loose = next((path for path in sorted(found) if "/" not in path), None)
     if loose:
         raise UserError(f"{root}: {loose} is in no identity's folder; move it to IDENTITY/{loose}")
     return sorted(found, key=natural_key)
+
+
+def _walk(folder: epath.Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Relative paths of the images in a folder; links to folders are followed, as epath does not.
+
+    `above` are the folders on the way here: a link back to one of them would never end.
+    """
+    place = os.path.realpath(folder)
+    if place in above:
+        raise UserError(f"{prefix.rstrip('/')} is a link to a folder that it is in; remove it")
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}/", (*above, place))
+        elif entry.name.lower().endswith(_SUFFIXES):
+            yield prefix + entry.name
 
 
 def _readable(root: str, paths: Sequence[str]) -> list[UserError | None]:

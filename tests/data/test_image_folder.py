@@ -49,12 +49,31 @@ def test_a_folder_may_be_given_with_a_slash_or_relative(tmp_path, monkeypatch):
         assert source[1]["image"] == (tmp_path / "faces" / source.index.paths[1]).read_bytes()
 
 
+def test_links_to_folders_and_images_are_followed(tmp_path):
+    write_faces(tmp_path / "elsewhere", 2)
+    faces = write_faces(tmp_path / "faces", 1)
+    (faces / "2").symlink_to(tmp_path / "elsewhere" / "2")
+    (faces / "1" / "linked.png").symlink_to(tmp_path / "elsewhere/1/easy/0.png")
+    source = ImageFolderSource(str(faces))
+    assert set(source.index.paths) == {
+        "1/easy/0.png", "1/easy/1.png", "1/linked.png", "2/easy/0.png", "2/easy/1.png"}
+    number = source.index.paths.tolist().index("2/easy/1.png")
+    np.testing.assert_array_equal(decode_image(source[number]["image"], "x"), pixels("2/easy/1.png"))
+
+
+def test_a_link_that_would_never_end_is_refused(tmp_path):
+    write_faces(tmp_path, 1)
+    (tmp_path / "1" / "again").symlink_to(tmp_path)
+    assert "1/again is a link to a folder that it is in" in _refusal(tmp_path)
+
+
 def test_hidden_and_other_files_are_passed_over(tmp_path):
     write_image(tmp_path, "a/1.png")
     for path in ("a/.2.png", ".hidden/3.png", "a/.cache/4.png"):
         write_image(tmp_path, path)
     (tmp_path / "README.txt").write_text("faces")
     (tmp_path / "a" / "list.csv").write_text("path\n")
+    (tmp_path / "a" / "folder.png").mkdir()
     assert ImageFolderSource(str(tmp_path)).index.paths.tolist() == ["a/1.png"]
 
 
