@@ -58,7 +58,8 @@ def test_links_to_folders_and_images_are_followed(tmp_path):
     assert set(source.index.paths) == {
         "1/easy/0.png", "1/easy/1.png", "1/linked.png", "2/easy/0.png", "2/easy/1.png"}
     number = source.index.paths.tolist().index("2/easy/1.png")
-    np.testing.assert_array_equal(decode_image(source[number]["image"], "x"), pixels("2/easy/1.png"))
+    image = decode_image(source[number]["image"], "x")
+    np.testing.assert_array_equal(image, pixels("2/easy/1.png"))
 
 
 def test_a_link_that_would_never_end_is_refused(tmp_path):
