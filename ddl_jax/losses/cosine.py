@@ -33,7 +33,7 @@ def unit_vectors(vectors: jax.Array) -> jax.Array:
     """
     x = at_least_float32(vectors)
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
-    # Dividing by the largest entry first keeps the sum of squares in [1, D]: 1e15 squared would
+    # Dividing by the largest entry first keeps the sum of squares in [1, D]: 1e20 squared would
     # leave float32. The result does not depend on this factor, so its gradient is rightly zero.
     x = x / jnp.where(largest > 0, largest, 1.0)
     squares = jnp.sum(x * x, axis=-1, keepdims=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -37,6 +38,7 @@ def order_loss(domains: Sequence[PairSimilarities], *, axis_name: str | None = N
 
     Raises:
       ValueError: no domain is given.
+      AssertionError: ranks or shapes do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -99,6 +101,7 @@ def distribution_distillation_loss(
 
     Raises:
       ValueError: no student is given.
+      AssertionError: ranks or shapes do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -116,7 +119,8 @@ def distribution_distillation_loss(
     if not students:
         raise ValueError("distribution_distillation_loss got no student; give at least one")
     nodes = jnp.linspace(-1.0, 1.0, 101) if nodes is None else nodes
-    domains = [teacher, *students]
+    # Widened once, here: histogram and mean both send gradients back, which must add up in float32.
+    domains = [_widened(domain) for domain in (teacher, *students)]
     positive = [_Set(d.positive, d.positive_where) for d in domains]
     negative = [_Set(d.negative, d.negative_where) for d in domains]
     positive_mean, negative_mean = _means(domains, axis_name)
@@ -152,6 +156,11 @@ class _Set(NamedTuple):
     where: jax.Array | None
 
 
+def _widened(domain: PairSimilarities) -> PairSimilarities:
+    positive, negative = at_least_float32(domain.positive), at_least_float32(domain.negative)
+    return domain._replace(positive=positive, negative=negative)
+
+
 def _means(
     domains: Sequence[PairSimilarities], axis_name: str | None
 ) -> tuple[list[_Mean], list[_Mean]]:
@@ -163,6 +172,8 @@ def _means(
 def _mean(values: jax.Array, where: jax.Array | None, axis_name: str | None) -> _Mean:
     values = at_least_float32(values)
     counts = jnp.ones(values.shape, bool) if where is None else where
+    chex.assert_rank(values, 1)
+    chex.assert_equal_shape([values, counts])
     total = axis_sum(jnp.sum(values, where=counts), axis_name)
     number = axis_sum(jnp.sum(counts), axis_name)
     return _Mean(total / jnp.maximum(number, 1), number > 0)

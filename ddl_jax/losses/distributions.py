@@ -72,8 +72,8 @@ def kl_divergence(p: jax.Array, q: jax.Array, *, epsilon: float = 1e-9) -> jax.A
     epsilon is added to both without normalising again, as in the released code: KL(P||P) is 0. It
     caps the logarithm of a bin at about 20.7 and leaves no gradient where q is far below it.
 
-    Between finite samples of the *same* distribution this is positive, not 0: in the mean .074 for
-    16 similarities a set, .018 for 64, .005 for 256 (gamma 50, standard deviation .12).
+    Between finite samples of the *same* distribution this is positive, not 0: in the mean .077 for
+    16 similarities a set, .019 for 64, .005 for 256 (standard deviation .12, gamma 50, 101 nodes).
 
     Args:
       p: `[R]`, the teacher's histogram.
@@ -159,4 +159,6 @@ def earth_mover_distance(p: jax.Array, q: jax.Array, *, nodes: jax.Array) -> jax
     chex.assert_equal_shape([p, q, nodes])
     p, q = at_least_float32(p), at_least_float32(q)
     surplus = jnp.cumsum(p - q)[:-1]
-    return jnp.sum(jnp.abs(surplus) * jnp.diff(nodes.astype(p.dtype)))
+    # |surplus| with gradient 0 at 0; that of jnp.abs is 1 there, and would move equal histograms.
+    distance = surplus * jax.lax.stop_gradient(jnp.sign(surplus))
+    return jnp.sum(distance * jnp.diff(nodes.astype(p.dtype)))
