@@ -1,0 +1,195 @@
+"""Every loss once, with inputs to try it on: what the batteries of this folder run over.
+
+A new loss is one line in `LOSSES`; `test_loss_table.py` fails until it is here.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ddl_jax import losses
+
+ROWS, CLASSES, SIZE, NODES = 6, 5, 8, 11
+# The last two rows have no class.
+LABELS = np.array([0, 1, 2, 3, -1, CLASSES])
+IDENTITIES = np.array([0, 1, 2, 0, 3, 4])
+HISTOGRAM_NODES = np.linspace(-1.0, 1.0, NODES)
+
+
+class Loss(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+      name: of the public function, with the option in brackets.
+      inputs: key of `random_inputs` and `structured_inputs`.
+      value: `(*arrays) -> array`, everything but the arrays already given.
+    """
+
+    name: str
+    inputs: str
+    value: Callable[..., jax.Array]
+
+    @property
+    def function(self) -> str:
+        return self.name.partition("[")[0]
+
+
+def nodes_like(array: jax.Array) -> jax.Array:
+    return jnp.asarray(HISTOGRAM_NODES, jnp.promote_types(array.dtype, jnp.float32))
+
+
+def domains_of(faces: Sequence[jax.Array], **options: Any) -> list[losses.PairSimilarities]:
+    """One `PairSimilarities` a domain from its singles, first and second, domain after domain."""
+    return [losses.pair_similarities(*faces[i : i + 3], **options) for i in range(0, len(faces), 3)]
+
+
+def _similarities(arrays: Sequence[jax.Array]) -> list[losses.PairSimilarities]:
+    return [losses.PairSimilarities(*pair) for pair in zip(arrays[::2], arrays[1::2], strict=True)]
+
+
+def _logits(function: Callable, **options: Any) -> Callable[..., jax.Array]:
+    return lambda cosine: function(cosine, LABELS, **options)
+
+
+def _softmax(margin: losses.Margin) -> Callable[..., jax.Array]:
+    is_class = np.arange(CLASSES) != 3
+    return lambda rows, centers: losses.margin_softmax_loss(
+        rows, centers, LABELS, margin=margin, class_where=is_class
+    )[0]
+
+
+def _hardest(mining: str) -> Callable[..., jax.Array]:
+    return lambda rows: losses.hardest_negative_similarities(rows, IDENTITIES, mining=mining)[0]
+
+
+def _distillation(divergence: Callable) -> Callable[..., jax.Array]:
+    def value(*arrays: jax.Array) -> jax.Array:
+        teacher, *students = _similarities(arrays)
+        return losses.distribution_distillation_loss(
+            teacher, students, divergence=divergence, nodes=nodes_like(arrays[0])
+        )[0]
+
+    return value
+
+
+def _earth_mover(p: jax.Array, q: jax.Array) -> jax.Array:
+    return losses.earth_mover_distance(p, q, nodes=nodes_like(p))
+
+
+def _pair_similarities(*pairs: jax.Array) -> jax.Array:
+    """Positives that do not count are set to 0, so that the mask is part of what is checked."""
+    found = losses.pair_similarities(*pairs, IDENTITIES)
+    return jnp.stack([jnp.where(found.positive_where, found.positive, 0.0), found.negative])
+
+
+def _faces(*faces: jax.Array) -> jax.Array:
+    teacher, *students = domains_of(faces)
+    nodes = nodes_like(faces[0])
+    return losses.distribution_distillation_loss(teacher, students, nodes=nodes)[0]
+
+
+_COMBINED = dict(m1=1.1, m2=0.3, m3=0.1)
+
+LOSSES = [
+    Loss("unit_vectors", "vectors", losses.unit_vectors),
+    Loss("cosine_logits", "rows", losses.cosine_logits),
+    Loss("arcface_logits[monotone]", "cosine", _logits(losses.arcface_logits)),
+    Loss("arcface_logits[none]", "cosine", _logits(losses.arcface_logits, beyond_pi="none")),
+    Loss("cosface_logits", "cosine", _logits(losses.cosface_logits)),
+    Loss("combined_margin_logits", "cosine", _logits(losses.combined_margin_logits, **_COMBINED)),
+    Loss("margin_softmax_loss[arcface]", "rows", _softmax(losses.arcface_margin())),
+    Loss("margin_softmax_loss[cosface]", "rows", _softmax(losses.cosface_margin())),
+    Loss("margin_softmax_loss[combined]", "rows", _softmax(losses.combined_margin(**_COMBINED))),
+    Loss("positive_similarities", "pairs", losses.positive_similarities),
+    Loss("hardest_negative_similarities[paper]", "vectors", _hardest("paper")),
+    Loss("hardest_negative_similarities[tface]", "vectors", _hardest("tface")),
+    Loss("pair_similarities", "triples", _pair_similarities),
+    Loss(
+        "similarity_histogram",
+        "similarities",
+        lambda s: losses.similarity_histogram(s, nodes=nodes_like(s)),
+    ),
+    Loss("kl_divergence", "histograms", losses.kl_divergence),
+    Loss("js_divergence", "histograms", losses.js_divergence),
+    Loss("earth_mover_distance", "histograms", _earth_mover),
+    Loss("order_loss", "domains", lambda *arrays: losses.order_loss(_similarities(arrays))),
+    Loss(
+        "distribution_distillation_loss[kl]", "domains", _distillation(losses.kl_divergence)
+    ),
+    Loss(
+        "distribution_distillation_loss[js]", "domains", _distillation(losses.js_divergence)
+    ),
+    Loss("distribution_distillation_loss[emd]", "domains", _distillation(_earth_mover)),
+    Loss("distribution_distillation_loss[faces]", "faces", _faces),
+]
+
+by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOSSES])
+
+_SHAPES = {
+    "vectors": [(ROWS, SIZE)],
+    "rows": [(ROWS, SIZE), (CLASSES, SIZE)],
+    "pairs": [(ROWS, SIZE)] * 2,
+    "triples": [(ROWS, SIZE)] * 3,
+    "faces": [(ROWS, SIZE)] * 6,  # two domains
+    "cosine": [(ROWS, CLASSES)],
+    "similarities": [(ROWS,)],
+    "domains": [(ROWS,)] * 6,
+    "histograms": [(NODES,)] * 2,
+}
+EMBEDDINGS = ("vectors", "rows", "pairs", "triples", "faces")
+
+
+def random_inputs(loss: Loss, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """float64 arrays such as a loss meets in training."""
+    rng = np.random.default_rng(seed)
+    shapes = _SHAPES[loss.inputs]
+    if loss.inputs in EMBEDDINGS:
+        return tuple(rng.normal(size=shape) for shape in shapes)
+    if loss.inputs == "histograms":
+        return tuple(rng.dirichlet(np.full(*shape, 5.0)) for shape in shapes)
+    return tuple(rng.uniform(-0.9, 0.9, shape) for shape in shapes)
+
+
+def structured_inputs(loss: Loss) -> tuple[np.ndarray, ...]:
+    """float64 arrays made of angles and steps, far from what `random_inputs` draws.
+
+    Embeddings lie in one plane, with lengths from 1 to 30; angles come within 0.1 of 0 and pi.
+    """
+    shapes = _SHAPES[loss.inputs]
+    if loss.inputs == "histograms":
+        p = 0.75 ** np.arange(NODES)
+        return p / p.sum(), p[::-1] / p.sum()
+    sizes = [shape[0] if loss.inputs in EMBEDDINGS else np.prod(shape) for shape in shapes]
+    # Squared steps, so that no two of the angles' differences are equal: a maximum with ties has
+    # no derivative to compare with.
+    turns = np.linspace(0.1, 1.7, sum(sizes)) ** 2 + 0.09
+    angles = np.split(turns, np.cumsum(sizes)[:-1])
+    if loss.inputs not in EMBEDDINGS:
+        return tuple(np.cos(a).reshape(shape) for a, shape in zip(angles, shapes, strict=True))
+    return tuple(_planar(a, shape) for a, shape in zip(angles, shapes, strict=True))
+
+
+def _planar(angles: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    lengths = np.geomspace(1.0, 30.0, angles.size)
+    plane = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return np.pad(plane, ((0, 0), (0, shape[1] - 2)))
+
+
+def cast(arrays: tuple[np.ndarray, ...], dtype: Any) -> tuple[jax.Array, ...]:
+    return tuple(jnp.asarray(array, dtype) for array in arrays)
+
+
+def weighted_sum(loss: Loss) -> Callable[..., jax.Array]:
+    """The loss as a scalar in which every output has a weight of its own."""
+
+    @functools.wraps(loss.value)
+    def scalar(*arrays: jax.Array) -> jax.Array:
+        value = loss.value(*arrays)
+        weights = jnp.linspace(0.5, 1.5, value.size, dtype=value.dtype)
+        return jnp.sum(weights * value.ravel())
+
+    return scalar
