@@ -1,0 +1,80 @@
+"""What a checkpoint brings back, and on how many devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ddl_jax
+from ddl_jax import config as config_lib
+from ddl_jax.config import Config
+from ddl_jax.errors import UserError
+from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path
+from ddl_jax.training.state import init_state, make_card, make_module
+from ddl_jax.training.optimizer import make_optimizer
+from ddl_jax.training.objective import head_names
+from ddl_jax import parallel
+
+META = Meta(card={}, classes=20, identities="i", heads=["shared"], data="d")
+
+
+def test_a_state_comes_back_on_any_number_of_devices(trainer, tmp_path):
+    state, _ = trainer("images", devices=8).run(2)
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(state, META)
+    for devices in (1, 2, 8):
+        own = trainer("images", devices=devices)
+        with Checkpoints(tmp_path, read_only=True) as checkpoints:
+            assert checkpoints.steps() == [2]
+            assert checkpoints.read_meta(2) == META
+            found = checkpoints.restore(2, own.new_state(), own.mesh)
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), state)
+        centres = found.params["heads"]["shared"]["class_centers"]
+        assert len(centres.addressable_shards) == devices
+
+
+def test_only_the_newest_checkpoints_are_kept(trainer, tmp_path):
+    own = trainer("images")
+    state = own.new_state()
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2, 3, 4):
+            checkpoints.save(state.replace(step=jnp.int32(step)), META)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [3, 4]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A work directory with one checkpoint of a real backbone."""
+    workdir = tmp_path_factory.mktemp("trained")
+    config = Config(devices=1)
+    config.model.name, config.model.embedding_size = "iresnet_tiny", 16
+    config.model.input_size, config.model.colour = (32, 32), "BGR"
+    card, module = make_card(config, "a test"), make_module(config)
+    state = init_state(
+        module, card, make_optimizer(config.optimizer), heads=head_names(config), classes=3,
+        seed=1, mesh=parallel.make_mesh(1),
+    )
+    config_path(workdir).write_text(config_lib.to_json(config))
+    with Checkpoints(workdir) as checkpoints:
+        meta = Meta(card.to_json(), 3, "i", ["shared"], "d")
+        checkpoints.save(state.replace(step=jnp.int32(7)), meta)
+    return workdir, state
+
+
+def test_load_checkpoint_gives_anybody_a_backbone(trained):
+    workdir, state = trained
+    module, variables, card = ddl_jax.load_checkpoint(workdir)
+    assert (card.network, card.colour, card.input_size) == ("iresnet_tiny", "BGR", (32, 32))
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.params["backbone"])
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    embeddings = module.apply(variables, card.normalise(images))
+    assert embeddings.shape == (2, 16) and np.isfinite(embeddings).all()
+
+
+def test_what_is_not_there_is_said_in_one_line(trained, tmp_path):
+    workdir, _ = trained
+    with pytest.raises(UserError, match=r"no checkpoint of step 3; it has \[7\]"):
+        ddl_jax.load_checkpoint(workdir, 3)
+    with pytest.raises(UserError, match="no work directory"):
+        ddl_jax.load_checkpoint(tmp_path)
