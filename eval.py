@@ -1,6 +1,6 @@
 """Evaluates a trained face recognizer. See README.md.
 
-    python eval.py --workdir=runs/ddl --before=runs/pretrain
+python eval.py --workdir=runs/ddl --before=runs/pretrain
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Trains a face recognizer. See README.md.
 
-    python train.py --config=configs/synthetic_pretrain.py --workdir=runs/pretrain
+python train.py --config=configs/synthetic_pretrain.py --workdir=runs/pretrain
 """
 
 import sys

@@ -12,11 +12,11 @@ from ddl_jax.config import Checkpoint, Config, Data, Evaluation, Model, Optimize
 
 def get_config(name: str = "") -> Config:
     config = Config(
-        steps=1500,
+        steps=1000,
         batch_size=64,
         model=Model(name="iresnet_tiny", embedding_size=128),
         data=Data(source="image_folder"),
-        optimizer=Optimizer(learning_rate=0.05, warmup_steps=100, drop_steps=(1000, 1300)),
+        optimizer=Optimizer(learning_rate=0.05, warmup_steps=100, drop_steps=(700, 900)),
         checkpoint=Checkpoint(every=250),
         evaluation=Evaluation(data=Data(source="image_folder")),
     )

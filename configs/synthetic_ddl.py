@@ -12,12 +12,12 @@ from ddl_jax.config import Batch, Config, Optimizer, variant
 
 def get_config(name: str = "") -> Config:
     config = synthetic_pretrain.get_config()
-    config.steps = 60
+    config.steps = 100
     config.batch_size = 16
-    config.log_every = 10
+    config.log_every = 20
     config.batch = Batch(
         kind="ddl", domains=("easy", "low_resolution", "large_pose", "occlusion", "dark")
     )
-    config.optimizer = Optimizer(learning_rate=0.01, drop_steps=(40,))
+    config.optimizer = Optimizer(learning_rate=0.02, drop_steps=(70,))
     config.checkpoint.every = 20
     return variant(config, name)

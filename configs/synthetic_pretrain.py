@@ -1,6 +1,6 @@
-"""Margin training from scratch on the easy views of synthetic_faces: the recognizer DDL starts from.
+"""Margin training from scratch on the easy views of synthetic_faces: where DDL starts.
 
-    python train.py --config=configs/synthetic_pretrain.py --workdir=runs/pretrain
+python train.py --config=configs/synthetic_pretrain.py --workdir=runs/pretrain
 """
 
 from ddl_jax.config import Batch, Checkpoint, Config, Model, Optimizer, variant

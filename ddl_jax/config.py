@@ -188,9 +188,7 @@ class CommandLine(NamedTuple):
     flags: flags.FlagValues
 
 
-def parse(
-    argv: Sequence[str], *, define: Any = None, require_config: bool = True
-) -> CommandLine:
+def parse(argv: Sequence[str], *, define: Any = None, require_config: bool = True) -> CommandLine:
     """Reads `--config=FILE[:VARIANT] --workdir=DIR --config.KEY=VALUE ...`.
 
     Args:
@@ -206,8 +204,11 @@ def parse(
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_file(
-            "config", None, "A file of configs/, with :VARIANT if it has any.",
-            flag_values=values, sys_argv=argv,
+            "config",
+            None,
+            "A file of configs/, with :VARIANT if it has any.",
+            flag_values=values,
+            sys_argv=argv,
         )
         flags.DEFINE_string("workdir", None, "Where this run keeps its files.", flag_values=values)
         flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
@@ -291,7 +292,9 @@ def variant(config: Config, name: str) -> Config:
             config.batch.domains = ("easy", *students[: max(len(domains) - 1, 0)])
         config.steps, config.batch_size, config.log_every = 2, 8, 1
         config.model = Model(
-            name="iresnet_tiny", embedding_size=32, input_size=(32, 32),
+            name="iresnet_tiny",
+            embedding_size=32,
+            input_size=(32, 32),
             batch_norm=config.model.batch_norm,
         )
         config.data, config.evaluation.data = Data(), Data(split="test")
@@ -386,16 +389,35 @@ _CHOICES = {
     "init_from.head": ("keep", "reset", "class_means"),
 }
 _POSITIVE = (
-    "steps", "batch_size", "log_every", "model.embedding_size", "batch.pairs_per_identity",
-    "loss.scale", "loss.distillation.gamma", "optimizer.learning_rate", "optimizer.drop_factor",
-    "checkpoint.every", "checkpoint.keep", "evaluation.batch_size",
-    "synthetic.train_identities", "synthetic.test_identities", "synthetic.easy_views",
+    "steps",
+    "batch_size",
+    "log_every",
+    "model.embedding_size",
+    "batch.pairs_per_identity",
+    "loss.scale",
+    "loss.distillation.gamma",
+    "optimizer.learning_rate",
+    "optimizer.drop_factor",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "evaluation.batch_size",
+    "synthetic.train_identities",
+    "synthetic.test_identities",
+    "synthetic.easy_views",
 )
 _NOT_NEGATIVE = (
-    "seed", "devices", "data.workers", "evaluation.data.workers", "loss.distillation.weight",
-    "loss.distillation.positive_weight", "loss.distillation.negative_weight",
-    "loss.distillation.order_weight", "optimizer.momentum", "optimizer.weight_decay",
-    "optimizer.warmup_steps", "synthetic.hard_views",
+    "seed",
+    "devices",
+    "data.workers",
+    "evaluation.data.workers",
+    "loss.distillation.weight",
+    "loss.distillation.positive_weight",
+    "loss.distillation.negative_weight",
+    "loss.distillation.order_weight",
+    "optimizer.momentum",
+    "optimizer.weight_decay",
+    "optimizer.warmup_steps",
+    "synthetic.hard_views",
 )
 
 

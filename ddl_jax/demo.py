@@ -17,6 +17,11 @@ from etils import epath
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import latest_evaluation, read_results
 
+_EXPLANATION = """
+People that training never saw. rank-1: identification against one easy image of each; distance:
+E[S+] - E[S-], between the mean similarities of genuine and of impostor pairs; gap: the easy
+domain's distance minus this domain's.
+"""
 _BEFORE, _MARGIN, _DDL = "before", "margin_only", "ddl"
 
 
@@ -28,19 +33,29 @@ def main() -> int:
     root = arguments.workdir
     colon = f":{arguments.variant}" if arguments.variant else ""
     data = f"--config.data.path={root}/data"
-    tune = ["train.py", f"--config=configs/synthetic_ddl.py{colon}", data,
-            f"--config.init_from.path={root}/{_BEFORE}"]
+    tune = [
+        "train.py",
+        f"--config=configs/synthetic_ddl.py{colon}",
+        data,
+        f"--config.init_from.path={root}/{_BEFORE}",
+    ]
     phases = {
         "rendering and pretraining": [
-            "train.py", f"--config=configs/synthetic_pretrain.py{colon}", data,
+            "train.py",
+            f"--config=configs/synthetic_pretrain.py{colon}",
+            data,
             f"--workdir={root}/{_BEFORE}",
         ],
         "fine-tuning, margin softmax alone": [
-            *tune, f"--workdir={root}/{_MARGIN}", "--config.loss.distillation.weight=0",
+            *tune,
+            f"--workdir={root}/{_MARGIN}",
+            "--config.loss.distillation.weight=0",
         ],
         "fine-tuning, DDL": [*tune, f"--workdir={root}/{_DDL}"],
         "report": [
-            "eval.py", f"--workdir={root}/{_DDL}", f"--before={root}/{_BEFORE},{root}/{_MARGIN}",
+            "eval.py",
+            f"--workdir={root}/{_DDL}",
+            f"--before={root}/{_BEFORE},{root}/{_MARGIN}",
         ],
     }
     seconds = {}
@@ -66,9 +81,7 @@ def _conclude(workdirs: Mapping[str, epath.Path]) -> int:
     except UserError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    print("\nPeople that training never saw: rank-1 identification against one easy image each, and "
-          "E[S+] - E[S-],\nthe distance between the mean similarities of genuine and impostor pairs; "
-          "gap: easy's distance minus the domain's.\n")
+    print(_EXPLANATION)
     print(_table(results))
     gaps = {name: _mean_gap(result) for name, result in results.items()}
     told = ", ".join(f"{name} {gap:.3f}" for name, gap in gaps.items())

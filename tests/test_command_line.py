@@ -15,8 +15,11 @@ from .data.image_files import write_faces, write_image
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDER, DDL = (f"--config={ROOT / 'configs' / name}.py" for name in ("folder", "folder_ddl"))
-SMALL = ("--config.model.embedding_size=32", "--config.model.input_size=32,32",
-         "--config.batch_size=8")
+SMALL = (
+    "--config.model.embedding_size=32",
+    "--config.model.input_size=32,32",
+    "--config.batch_size=8",
+)
 
 
 @pytest.fixture
@@ -33,8 +36,12 @@ def _files(folder: pathlib.Path) -> dict[pathlib.Path, bytes | None]:
 
 def _train(config: str, *arguments: str) -> int:
     """`train.py` in this process; a later argument overrides an earlier one."""
-    data = ("--config.data.path=faces", "--config.data.identities=1..8",
-            "--config.evaluation.data.identities=9..10", "--workdir=run")
+    data = (
+        "--config.data.path=faces",
+        "--config.data.identities=1..8",
+        "--config.evaluation.data.identities=9..10",
+        "--workdir=run",
+    )
     return command_line.run(command_line.train, ["train.py", config, *data, *SMALL, *arguments])
 
 
@@ -47,24 +54,29 @@ def _assert_refused(home: pathlib.Path, capsys, told: str, *arguments: str) -> N
     assert _files(home) == before  # no work directory, nothing beside the data
 
 
-@pytest.mark.parametrize("told, arguments", [
-    ("no config file 'nothing.py'", ["--config=nothing.py"]),
-    ("margn", [FOLDER, "--config.loss.margn=cosface"]),
-    ("choose one of arcface", [FOLDER, "--config.loss.margin=arcfase"]),
-    ("no folder 'nothing'", [FOLDER, "--config.data.path=nothing"]),
-    ("3 devices cannot share", [FOLDER, "--config.devices=3"]),
-    ("this machine has", [FOLDER, "--config.devices=99"]),
-    ("'resnet51'", [FOLDER, "--config.model.name=resnet51"]),
-    ("config.data.identities names identity '11'", [FOLDER, "--config.data.identities=1..11"]),
-    ("'dark'; the data has easy, hard", [DDL, "--config.batch.domains=easy,dark"]),
-    ("no domain rule fits", [DDL, "--config.data.domain_rules=*/frontal/*=easy"]),
-    ("batch takes config.batch_size=16 different ones", [DDL, "--config.batch_size=16"]),
-    ("no 'nothing'; give a work directory", [DDL, "--config.init_from.path=nothing"]),
-    ("no folder 'nothing'", [FOLDER, "--config.evaluation.data.path=nothing"]),
-    ("config.evaluation.data.identities names identity '12'",
-     [FOLDER, "--config.evaluation.data.identities=12"]),
-    ("nothing.csv", [FOLDER, "--config.evaluation.pairs=nothing.csv"]),
-])
+@pytest.mark.parametrize(
+    "told, arguments",
+    [
+        ("no config file 'nothing.py'", ["--config=nothing.py"]),
+        ("margn", [FOLDER, "--config.loss.margn=cosface"]),
+        ("choose one of arcface", [FOLDER, "--config.loss.margin=arcfase"]),
+        ("no folder 'nothing'", [FOLDER, "--config.data.path=nothing"]),
+        ("3 devices cannot share", [FOLDER, "--config.devices=3"]),
+        ("this machine has", [FOLDER, "--config.devices=99"]),
+        ("'resnet51'", [FOLDER, "--config.model.name=resnet51"]),
+        ("config.data.identities names identity '11'", [FOLDER, "--config.data.identities=1..11"]),
+        ("'dark'; the data has easy, hard", [DDL, "--config.batch.domains=easy,dark"]),
+        ("no domain rule fits", [DDL, "--config.data.domain_rules=*/frontal/*=easy"]),
+        ("batch takes config.batch_size=16 different ones", [DDL, "--config.batch_size=16"]),
+        ("no 'nothing'; give a work directory", [DDL, "--config.init_from.path=nothing"]),
+        ("no folder 'nothing'", [FOLDER, "--config.evaluation.data.path=nothing"]),
+        (
+            "config.evaluation.data.identities names identity '12'",
+            [FOLDER, "--config.evaluation.data.identities=12"],
+        ),
+        ("nothing.csv", [FOLDER, "--config.evaluation.pairs=nothing.csv"]),
+    ],
+)
 def test_a_mistake_is_refused_before_any_work(home, capsys, told, arguments):
     _assert_refused(home, capsys, told, *arguments)
 
@@ -126,8 +138,9 @@ def test_a_bug_of_ours_is_not_dressed_up_as_a_users_mistake():
         command_line.run(main, ["train.py"])
 
 
-@pytest.mark.parametrize("program, flag", [
-    (command_line.train, "--config"), (command_line.evaluate, "--before")])
+@pytest.mark.parametrize(
+    "program, flag", [(command_line.train, "--config"), (command_line.evaluate, "--before")]
+)
 def test_help_is_printed(program, flag, capsys):
     assert command_line.run(program, ["program.py", "--help"]) == 0
     printed = capsys.readouterr()
@@ -137,19 +150,29 @@ def test_help_is_printed(program, flag, capsys):
 def _run(home: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, *command], cwd=home, env=environment, capture_output=True, text=True)
+        [sys.executable, *command], cwd=home, env=environment, capture_output=True, text=True
+    )
 
 
-@pytest.mark.parametrize("told, command", [
-    ("train.py: no folder 'nothing'",
-     [f"{ROOT}/train.py", FOLDER, "--workdir=run", "--config.data.path=nothing"]),
-    ("train.py: no config file", [f"{ROOT}/train.py", "--config=nothing.py", "--workdir=run"]),
-    ("train.py: get_config() returned None", [
-        f"{ROOT}/train.py", "--config=none.py", "--workdir=run"]),
-    ("eval.py: ", [f"{ROOT}/eval.py", "--workdir=run"]),
-    ("ddl_jax.data: 1/a.png is not a readable image",
-     ["-m", "ddl_jax.data", "pack", "--path=corrupt", "--out=packed"]),
-])
+@pytest.mark.parametrize(
+    "told, command",
+    [
+        (
+            "train.py: no folder 'nothing'",
+            [f"{ROOT}/train.py", FOLDER, "--workdir=run", "--config.data.path=nothing"],
+        ),
+        ("train.py: no config file", [f"{ROOT}/train.py", "--config=nothing.py", "--workdir=run"]),
+        (
+            "train.py: get_config() returned None",
+            [f"{ROOT}/train.py", "--config=none.py", "--workdir=run"],
+        ),
+        ("eval.py: ", [f"{ROOT}/eval.py", "--workdir=run"]),
+        (
+            "ddl_jax.data: 1/a.png is not a readable image",
+            ["-m", "ddl_jax.data", "pack", "--path=corrupt", "--out=packed"],
+        ),
+    ],
+)
 def test_the_programs_themselves_end_with_one_line_and_status_2(tmp_path, told, command):
     write_image(tmp_path, "corrupt/1/a.png")
     write_image(tmp_path, "corrupt/1/b.pgm", shape=(9, 9))

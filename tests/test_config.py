@@ -30,34 +30,47 @@ def _config(*arguments: str, file: str = DDL) -> Config:
 
 def _file(tmp_path: pathlib.Path, body: str) -> str:
     """`--config=` a file whose get_config has this body."""
-    lines = ["from ddl_jax.config import *", "from ddl_jax.errors import UserError",
-             "def get_config(name=''):", *(f"    {line}" for line in body.splitlines())]
+    lines = [
+        "from ddl_jax.config import *",
+        "from ddl_jax.errors import UserError",
+        "def get_config(name=''):",
+        *(f"    {line}" for line in body.splitlines()),
+    ]
     (tmp_path / "experiment.py").write_text("\n".join(lines) + "\n")
     return f"--config={tmp_path / 'experiment.py'}"
 
 
-@pytest.mark.parametrize("argument, told", [
-    ("--confg=3", "Unknown command line flag 'confg'"),
-    ("--config.margin=3", "margin not found"),
-    ("--config.loss.margn=3", "margn not found"),
-    ("--config.loss.arcface.margn=3", "margn not found"),
-    ("--config.lss.margin=3", "unknown config key"),
-    ("--config.steps.more=3", "unknown config key"),
-    ("--config.steps=many", "--config.steps=many"),
-    ("--config.steps=1.5", "--config.steps=1.5"),
-    ("--config.steps=", "--config.steps="),
-    ("--config.steps", "Missing value"),
-    ("--config.batch.flip=perhaps", "--config.batch.flip=perhaps"),
-    ("--config.loss=arcface", "--config.loss=arcface"),
-    ("--config.loss.arcface.margin=nan", "margin is nan; it must be a finite number"),
-    ("--config.optimizer.learning_rate=inf", "learning_rate is inf; it must be a finite number"),
-    ("--config.optimizer.drop_steps=ten", "drop_steps is ('ten',); it must be a tuple[int, ...]"),
-    ("--config.model.input_size=64", "input_size is (64,); it must be a tuple[int, int]"),
-    ("--config.model.mean=1,2", "mean is (1, 2); it must be a tuple[float, float, float]"),
-    ("--flagfile=nothing.txt", "nothing.txt"),
-    ("train", "unexpected argument 'train'"),
-    ("config", "unexpected argument 'config'"),
-])
+@pytest.mark.parametrize(
+    "argument, told",
+    [
+        ("--confg=3", "Unknown command line flag 'confg'"),
+        ("--config.margin=3", "margin not found"),
+        ("--config.loss.margn=3", "margn not found"),
+        ("--config.loss.arcface.margn=3", "margn not found"),
+        ("--config.lss.margin=3", "unknown config key"),
+        ("--config.steps.more=3", "unknown config key"),
+        ("--config.steps=many", "--config.steps=many"),
+        ("--config.steps=1.5", "--config.steps=1.5"),
+        ("--config.steps=", "--config.steps="),
+        ("--config.steps", "Missing value"),
+        ("--config.batch.flip=perhaps", "--config.batch.flip=perhaps"),
+        ("--config.loss=arcface", "--config.loss=arcface"),
+        ("--config.loss.arcface.margin=nan", "margin is nan; it must be a finite number"),
+        (
+            "--config.optimizer.learning_rate=inf",
+            "learning_rate is inf; it must be a finite number",
+        ),
+        (
+            "--config.optimizer.drop_steps=ten",
+            "drop_steps is ('ten',); it must be a tuple[int, ...]",
+        ),
+        ("--config.model.input_size=64", "input_size is (64,); it must be a tuple[int, int]"),
+        ("--config.model.mean=1,2", "mean is (1, 2); it must be a tuple[float, float, float]"),
+        ("--flagfile=nothing.txt", "nothing.txt"),
+        ("train", "unexpected argument 'train'"),
+        ("config", "unexpected argument 'config'"),
+    ],
+)
 def test_a_wrong_argument_is_refused(argument, told):
     assert told in _refusal(DDL, WORKDIR, argument)
 
@@ -68,10 +81,16 @@ def test_what_is_missing_is_told():
     assert "Missing value" in _refusal(WORKDIR, "--config")
 
 
-@pytest.mark.parametrize("arguments", [
-    ["--config=configs/nothing.py"], ["--config=configs/nothing.py:runlocal"], ["--config="],
-    ["--config", "configs/nothing.py"], [f"--config={ROOT / 'configs'}"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config=configs/nothing.py"],
+        ["--config=configs/nothing.py:runlocal"],
+        ["--config="],
+        ["--config", "configs/nothing.py"],
+        [f"--config={ROOT / 'configs'}"],
+    ],
+)
 def test_a_missing_config_file_is_refused(arguments):
     assert _refusal(WORKDIR, *arguments).startswith("no config file")
 
@@ -80,21 +99,24 @@ def test_an_unknown_variant_is_refused():
     assert "no variant 'runlokal'" in _refusal(WORKDIR, f"{DDL}:runlokal")
 
 
-@pytest.mark.parametrize("body, told", [
-    ("return Config(", "SyntaxError"),
-    ("import nothing_of_this_name", "nothing_of_this_name"),
-    ("return Config(stepz=1)", "stepz"),
-    ("config = Config()\nconfig.stepz = 1\nreturn config", "unknown config key config.stepz"),
-    ("config = Config()\nconfig.loss.m = 1\nreturn config", "unknown config key config.loss.m"),
-    ("return Config(steps='many')", "config.steps is 'many'; it must be a whole number"),
-    ("return Config(steps=True)", "config.steps is True"),
-    ("return Config(loss=Data())", "config.loss is"),
-    ("config = Config()\nconfig.batch.domains = ['easy']\nreturn config", "a tuple[str, ...]"),
-    ("return {'steps': 1}", "get_config() returned dict"),
-    ("raise ValueError('my own words')", "my own words"),
-    ("raise UserError('do this instead')", "do this instead"),
-    ("return Config(steps=-1)", "config.steps is -1"),
-])
+@pytest.mark.parametrize(
+    "body, told",
+    [
+        ("return Config(", "SyntaxError"),
+        ("import nothing_of_this_name", "nothing_of_this_name"),
+        ("return Config(stepz=1)", "stepz"),
+        ("config = Config()\nconfig.stepz = 1\nreturn config", "unknown config key config.stepz"),
+        ("config = Config()\nconfig.loss.m = 1\nreturn config", "unknown config key config.loss.m"),
+        ("return Config(steps='many')", "config.steps is 'many'; it must be a whole number"),
+        ("return Config(steps=True)", "config.steps is True"),
+        ("return Config(loss=Data())", "config.loss is"),
+        ("config = Config()\nconfig.batch.domains = ['easy']\nreturn config", "a tuple[str, ...]"),
+        ("return {'steps': 1}", "get_config() returned dict"),
+        ("raise ValueError('my own words')", "my own words"),
+        ("raise UserError('do this instead')", "do this instead"),
+        ("return Config(steps=-1)", "config.steps is -1"),
+    ],
+)
 def test_a_mistake_in_the_config_file_is_refused(tmp_path, body, told):
     assert told in _refusal(WORKDIR, _file(tmp_path, body))
 
@@ -105,8 +127,12 @@ def test_a_config_file_that_returns_nothing_is_refused(tmp_path):
 
 def test_overrides_are_typed():
     config = _config(
-        "--config.steps=7", "--config.loss.arcface.margin=1", "--config.optimizer.drop_steps=3,5",
-        "--config.model.input_size=(64,48)", "--config.batch.flip=false", "--config.data.path=a=b",
+        "--config.steps=7",
+        "--config.loss.arcface.margin=1",
+        "--config.optimizer.drop_steps=3,5",
+        "--config.model.input_size=(64,48)",
+        "--config.batch.flip=false",
+        "--config.data.path=a=b",
         "--config.evaluation.data.identities=151..200",
     )
     assert (config.steps, type(config.loss.arcface.margin)) == (7, float)
@@ -117,11 +143,14 @@ def test_overrides_are_typed():
     assert (config.evaluation.data.identities, config.data.identities) == ("151..200", "")
 
 
-@pytest.mark.parametrize("written, expected", [
-    ("easy,dark", ("easy", "dark")),
-    ("('easy','dark')", ("easy", "dark")),
-    ("'easy','dark'", ("easy", "dark")),
-])
+@pytest.mark.parametrize(
+    "written, expected",
+    [
+        ("easy,dark", ("easy", "dark")),
+        ("('easy','dark')", ("easy", "dark")),
+        ("'easy','dark'", ("easy", "dark")),
+    ],
+)
 def test_names_may_be_listed_with_and_without_quotes(written, expected):
     assert _config(f"--config.batch.domains={written}").batch.domains == expected
 
@@ -189,28 +218,31 @@ def test_what_must_not_be_negative_is_not(key):
     assert str(caught.value) == f"config.{key} is -1; it must not be negative"
 
 
-@pytest.mark.parametrize("changes, told", [
-    ({"data.source": "image_folder"}, "config.data.path is empty"),
-    ({"data.source": "tfds"}, "config.data.path is empty"),
-    ({"evaluation.data.source": "tfds"}, "config.evaluation.data.path is empty"),
-    ({"data.metadata": "a.csv"}, "go together"),
-    ({"data.domain_column": "pose"}, "go together"),
-    ({"data.domain_rules": ("*",)}, "write PATTERN=DOMAIN"),
-    ({"data.domain_rules": ("a=b=c",)}, "write PATTERN=DOMAIN"),
-    ({"data.domain_rules": ("=easy",)}, "write PATTERN=DOMAIN"),
-    ({"evaluation.data.domain_rules": ("*=",)}, "config.evaluation.data.domain_rules"),
-    ({"batch.domains": ("easy", "easy")}, "name every domain once"),
-    ({"batch.kind": "ddl"}, "at least one student"),
-    ({"batch.kind": "ddl", "batch.domains": ("easy",)}, "at least one student"),
-    ({"loss.distillation.nodes": 1}, "2 or more nodes"),
-    ({"loss.distillation.lowest_node": 1.0}, "lowest_node < highest_node"),
-    ({"optimizer.drop_steps": (5, 3)}, "rising steps"),
-    ({"optimizer.drop_steps": (5, 5)}, "rising steps"),
-    ({"optimizer.drop_steps": (0, 5)}, "rising steps"),
-    ({"evaluation.every": -2}, "-1 never"),
-    ({"model.input_size": (112, 15)}, "16 pixels or more"),
-    ({"model.deviation": (1.0, 0.0, 1.0)}, "above 0"),
-])
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"data.source": "image_folder"}, "config.data.path is empty"),
+        ({"data.source": "tfds"}, "config.data.path is empty"),
+        ({"evaluation.data.source": "tfds"}, "config.evaluation.data.path is empty"),
+        ({"data.metadata": "a.csv"}, "go together"),
+        ({"data.domain_column": "pose"}, "go together"),
+        ({"data.domain_rules": ("*",)}, "write PATTERN=DOMAIN"),
+        ({"data.domain_rules": ("a=b=c",)}, "write PATTERN=DOMAIN"),
+        ({"data.domain_rules": ("=easy",)}, "write PATTERN=DOMAIN"),
+        ({"evaluation.data.domain_rules": ("*=",)}, "config.evaluation.data.domain_rules"),
+        ({"batch.domains": ("easy", "easy")}, "name every domain once"),
+        ({"batch.kind": "ddl"}, "at least one student"),
+        ({"batch.kind": "ddl", "batch.domains": ("easy",)}, "at least one student"),
+        ({"loss.distillation.nodes": 1}, "2 or more nodes"),
+        ({"loss.distillation.lowest_node": 1.0}, "lowest_node < highest_node"),
+        ({"optimizer.drop_steps": (5, 3)}, "rising steps"),
+        ({"optimizer.drop_steps": (5, 5)}, "rising steps"),
+        ({"optimizer.drop_steps": (0, 5)}, "rising steps"),
+        ({"evaluation.every": -2}, "-1 never"),
+        ({"model.input_size": (112, 15)}, "16 pixels or more"),
+        ({"model.deviation": (1.0, 0.0, 1.0)}, "above 0"),
+    ],
+)
 def test_settings_that_cannot_work_together_are_refused(changes, told):
     config = Config()
     validate(config)
@@ -222,8 +254,15 @@ def test_settings_that_cannot_work_together_are_refused(changes, told):
 
 
 def test_evaluation_takes_what_it_leaves_empty_from_the_training_data():
-    training = Data(source="image_folder", path="faces", domain_rules=("*=easy",),
-                    metadata="a.csv", domain_column="pose", identities="1..5", workers=3)
+    training = Data(
+        source="image_folder",
+        path="faces",
+        domain_rules=("*=easy",),
+        metadata="a.csv",
+        domain_column="pose",
+        identities="1..5",
+        workers=3,
+    )
     config = Config(data=training)
     config.evaluation.data = Data(source="image_folder", identities="6..9", domain_column="light")
     data = config_lib.evaluation_data(config)
@@ -232,8 +271,9 @@ def test_evaluation_takes_what_it_leaves_empty_from_the_training_data():
     assert config.evaluation.data.path == ""  # the config itself stays as it was written
 
 
-@pytest.mark.parametrize("own", [
-    Data(source="image_folder", path="others"), Data(source="tfds", path="packed"), Data()])
+@pytest.mark.parametrize(
+    "own", [Data(source="image_folder", path="others"), Data(source="tfds", path="packed"), Data()]
+)
 def test_evaluation_on_other_data_takes_nothing_over(own):
     config = Config(data=Data(source="image_folder", path="faces", domain_rules=("*=easy",)))
     config.evaluation.data = own
@@ -249,10 +289,21 @@ def test_json_holds_a_whole_config(name):
     validate(again)  # tuples are tuples again
 
 
-@pytest.mark.parametrize("text", [
-    "", "{", "[]", "null", '{"stepz": 1}', '{"loss": {"arcface": {"margn": 1}}}', '{"loss": 3}',
-    '{"steps": "many"}', '{"model": {"mean": [1, 2]}}', '{"model": {"mean": 1}}',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"stepz": 1}',
+        '{"loss": {"arcface": {"margn": 1}}}',
+        '{"loss": 3}',
+        '{"steps": "many"}',
+        '{"model": {"mean": [1, 2]}}',
+        '{"model": {"mean": 1}}',
+    ],
+)
 def test_json_of_another_version_is_refused(text):
     with pytest.raises(UserError, match="^config.json cannot be read: .*$"):
         from_json(text)
@@ -269,7 +320,10 @@ def test_every_changed_key_is_named():
     new.loss.arcface.margin = 0.1
     new.evaluation.data.identities = "1..2"
     assert config_lib.changed_keys(old, new) == [
-        "steps", "loss.arcface.margin", "evaluation.data.identities"]
+        "steps",
+        "loss.arcface.margin",
+        "evaluation.data.identities",
+    ]
     assert config_lib.changed_keys(old, Config()) == []
 
 

@@ -38,4 +38,3 @@ def open_source(
     source = select_identities(source, data.identities, f"{setting}.identities")
     check_labels(source.index, setting)
     return source
-

@@ -1,49 +1,18 @@
 """TFDS data sets as sources, and any source as a TFDS data set (ArrayRecord; no TensorFlow)."""
 
-import contextlib
 import dataclasses
-import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.source import DEFAULT_DOMAIN, Record, RecordIndex, Source, check_labels
+from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
 from ddl_jax.errors import UserError
-
-
-def record_features() -> tfds.features.FeaturesDict:
-    """The features of the data sets this library writes: those of a `Record`."""
-    return tfds.features.FeaturesDict({
-        "image": tfds.features.Image(shape=(None, None, 3)),
-        "label": np.int64,
-        "identity": tfds.features.Text(),
-        "path": tfds.features.Text(),
-        "domain": tfds.features.Text(),
-    })
-
-
-def as_example(record: Record) -> dict[str, Any]:
-    """A record as TFDS writes it: the image stays encoded, since encoding needs TensorFlow."""
-    return {**record, "image": io.BytesIO(record["image"])}
-
-
-@contextlib.contextmanager
-def quiet_tfds() -> Iterator[None]:
-    """Keeps TFDS from announcing downloads, of which there are none, and custom configs."""
-    tfds.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 class TfdsSource:

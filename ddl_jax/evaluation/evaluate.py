@@ -49,8 +49,13 @@ def evaluate(
 ) -> dict[str, ProtocolResult]:
     """Runs every protocol of the settings -> {"domains/NAME" or "pairs/FILE": result}."""
     embeddings = embed(
-        module, variables, card, source,
-        mesh=mesh, batch_size=settings.batch_size, flip=settings.flip,
+        module,
+        variables,
+        card,
+        source,
+        mesh=mesh,
+        batch_size=settings.batch_size,
+        flip=settings.flip,
     )
     index = source.index
     found = domain_protocol(
@@ -123,7 +128,7 @@ def latest_evaluation(workdir: epath.PathLike) -> epath.Path:
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
     done = [step for step in steps if (folder / str(step) / "results.json").exists()]
     if not done:
-        raise UserError(f"{workdir} has no evaluation; run python eval.py --workdir={workdir} first")
+        raise UserError(f"{workdir} has no evaluation; run eval.py --workdir={workdir} first")
     return folder / str(max(done))
 
 

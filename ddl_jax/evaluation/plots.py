@@ -161,9 +161,7 @@ def _distribution_legend(figure: Figure, *, hard: bool) -> None:
     if hard:
         handles.append(figure.axes[0].plot([], [], color="#888888", lw=1.6)[0])
         labels.append("the easy domain (outline, grey bar)")
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=11
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
 
 
 def _range(runs: Mapping[str, Mapping[str, Similarities]]) -> tuple[float, float]:

@@ -33,6 +33,7 @@ from ddl_jax.losses.margins import (
     combined_margin_logits,
     cosface_logits,
     cosface_margin,
+    margin_logits,
     named_margin,
 )
 from ddl_jax.losses.similarities import (
@@ -59,6 +60,7 @@ __all__ = [
     "hardest_negative_similarities",
     "js_divergence",
     "kl_divergence",
+    "margin_logits",
     "margin_softmax_loss",
     "named_margin",
     "order_loss",

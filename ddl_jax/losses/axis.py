@@ -14,7 +14,7 @@ def axis_max(value: jax.Array, axis_name: str | None) -> jax.Array:
 
 
 def gather_rows(rows: jax.Array, axis_name: str | None) -> jax.Array:
-    """All rows `[B, ...]` of the global batch from the device's own `[B/N, ...]`, in global order."""
+    """All rows `[B, ...]` of the global batch, in order, from the device's own `[B/N, ...]`."""
     return rows if axis_name is None else jax.lax.all_gather(rows, axis_name, tiled=True)
 
 

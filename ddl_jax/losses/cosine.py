@@ -67,7 +67,7 @@ def cosine_logits(
     Examples:
       >>> import jax.numpy as jnp
       >>> from ddl_jax import losses
-      >>> losses.cosine_logits(jnp.array([[2.0, 0.0]]), jnp.array([[5.0, 0.0], [0.0, 1.0]])).tolist()
+      >>> losses.cosine_logits(jnp.array([[2.0, 0.0]]), 5.0 * jnp.eye(2)).tolist()
       [[1.0, 0.0]]
     """
     chex.assert_rank([embeddings, class_centers], 2)

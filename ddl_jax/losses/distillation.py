@@ -1,4 +1,4 @@
-"""The Distribution Distillation Loss: hard samples' similarity distributions approach easy ones'."""
+"""The Distribution Distillation Loss: similarities of hard samples approach those of easy ones."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -25,8 +25,8 @@ def order_loss(domains: Sequence[PairSimilarities], *, axis_name: str | None = N
 
     .. math:: \sum_i \sum_j \left( E[S^-_i] - E[S^+_j] \right)
 
-    over all pairs of domains, teacher included: `(K+1)^2` terms (DDL, eq. 5, with its sign turned so
-    that it is minimised). The means are those of the raw similarities, not of the histograms. A
+    over all pairs of domains, teacher included: `(K+1)^2` terms (DDL, eq. 5, with its sign turned
+    so that it is minimised). The means are those of the raw similarities, not of the histograms. A
     domain without any positive (or negative) that counts has no such mean, and no term with it.
 
     Args:
@@ -77,7 +77,8 @@ def distribution_distillation_loss(
     Where it differs from the authors' released code: nodes are 101 on [-1, 1] (theirs 1000 on
     [0, 1), which cuts negatives off: `nodes=jnp.arange(0, 1, .001)`); an empty set of positives
     gives a term of 0 instead of NaN; with `axis_name` the gradient is that of the global batch
-    (theirs is larger by the number of GPUs). The teacher is not detached there, nor by default here.
+    (theirs is larger by the number of GPUs). The teacher is detached neither there nor, by default,
+    here.
 
     KL between small samples of equal distributions is not 0: see `kl_divergence`.
 
@@ -96,8 +97,8 @@ def distribution_distillation_loss(
       axis_name: similarities are the device's own part.
 
     Returns:
-      `(loss, terms)`, terms unweighted: `positive_divergence[K]`, `negative_divergence[K]`, `order`,
-      `positive_mean[K+1]` and `negative_mean[K+1]` (teacher first).
+      `(loss, terms)`, terms unweighted: `positive_divergence[K]`, `negative_divergence[K]`,
+      `order`, `positive_mean[K+1]` and `negative_mean[K+1]` (teacher first).
 
     Raises:
       ValueError: no student is given.
@@ -127,14 +128,18 @@ def distribution_distillation_loss(
 
     def divergences(sets: list[_Set], means: list[_Mean]) -> jax.Array:
         histograms = [
-            similarity_histogram(s.values, nodes=nodes, gamma=gamma, where=s.where, axis_name=axis_name)
+            similarity_histogram(
+                s.values, nodes=nodes, gamma=gamma, where=s.where, axis_name=axis_name
+            )
             for s in sets
         ]
         p = jax.lax.stop_gradient(histograms[0]) if stop_teacher_gradient else histograms[0]
-        return jnp.stack([
-            jnp.where(means[0].exists & mean.exists, divergence(p, q), 0.0)
-            for q, mean in zip(histograms[1:], means[1:], strict=True)
-        ])
+        return jnp.stack(
+            [
+                jnp.where(means[0].exists & mean.exists, divergence(p, q), 0.0)
+                for q, mean in zip(histograms[1:], means[1:], strict=True)
+            ]
+        )
 
     terms = {
         "positive_divergence": divergences(positive, positive_mean),

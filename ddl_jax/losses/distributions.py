@@ -52,9 +52,7 @@ def similarity_histogram(
     exponent = -gamma * distance**2
     # The largest exponent is taken out before exp: far from all nodes every bump would underflow.
     # It cancels in the normalisation, so it is a constant to the gradient.
-    largest = jax.lax.stop_gradient(
-        jnp.max(exponent, where=counts[:, None], initial=-jnp.inf)
-    )
+    largest = jax.lax.stop_gradient(jnp.max(exponent, where=counts[:, None], initial=-jnp.inf))
     largest = axis_max(largest, axis_name)
     largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
     bumps = jnp.exp(jnp.where(counts[:, None], exponent - largest, 0.0))
@@ -67,7 +65,8 @@ def similarity_histogram(
 def kl_divergence(p: jax.Array, q: jax.Array, *, epsilon: float = 1e-9) -> jax.Array:
     r"""Kullback-Leibler divergence, natural logarithm (DDL, eq. 4).
 
-    .. math:: \mathrm{KL}(P \| Q) = \sum_r (p_r + \epsilon) \log \frac{p_r + \epsilon}{q_r + \epsilon}
+    .. math::
+      \mathrm{KL}(P \| Q) = \sum_r (p_r + \epsilon) \log \frac{p_r + \epsilon}{q_r + \epsilon}
 
     epsilon is added to both without normalising again, as in the released code: KL(P||P) is 0. It
     caps the logarithm of a bin at about 20.7 and leaves no gradient where q is far below it.

@@ -40,16 +40,34 @@ class Margin(NamedTuple):
 
 
 def margin_logits(
-    cosine: jax.Array, labels: jax.Array, margin: Margin, inputs: MarginInputs = MarginInputs()
+    cosine: jax.Array, labels: jax.Array, margin: Margin, inputs: MarginInputs | None = None
 ) -> jax.Array:
-    """Logits `[B, C]` of a margin from cosines `[B, C]` and labels `[B]` of the same classes.
+    """Logits of any margin: what `arcface_logits` and the others are made of.
 
-    A row whose label is outside [0, C) has no target: all its logits are those of negatives.
+    Args:
+      cosine: `[B, C]` cosines.
+      labels: `[B]` integers in [0, C); a row with another label has no target, so all its logits
+        are those of negatives.
+      margin: the margin.
+      inputs: what the margin looks at besides cosines.
+
+    Returns:
+      `[B, C]` logits.
+
+    Raises:
+      AssertionError: ranks, shapes or types do not fit.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> halved = losses.Margin(lambda cosine, inputs: cosine / 2, scale=10.0)
+      >>> losses.margin_logits(jnp.array([[0.5, 0.5]]), jnp.array([1]), halved).tolist()
+      [[5.0, 2.5]]
     """
     chex.assert_rank([cosine, labels], [2, 1])
     chex.assert_equal_shape_prefix([cosine, labels], 1)
     chex.assert_type(labels, int)
-    cosine = at_least_float32(cosine)
+    cosine, inputs = at_least_float32(cosine), inputs or MarginInputs()
     is_target = labels[:, None] == jnp.arange(cosine.shape[1])[None, :]
     target_cosine = jnp.sum(jnp.where(is_target, cosine, 0.0), axis=1)
     target = margin.target(target_cosine, inputs)
@@ -136,8 +154,8 @@ def arcface_logits(
       margin: m, radians, in [0, pi].
       scale: s.
       beyond_pi: what follows where theta + m exceeds pi. "monotone" continues with
-        `cos(theta) - m sin(m)`, as the paper's first code and TFace do: still falling in theta, with
-        a jump. "none" lets cos(theta + m) rise again, as insightface's arcface_torch does.
+        `cos(theta) - m sin(m)`, as the paper's first code and TFace do: still falling in theta,
+        with a jump. "none" lets cos(theta + m) rise again, as insightface's arcface_torch does.
       gradient: "exact" is the derivative of the formula. "straight_through" takes the derivative of
         the target with respect to its cosine as 1, as arcface_torch does by adding the margin under
         no_grad; the value is the same.
@@ -185,7 +203,8 @@ def cosface_logits(
     Examples:
       >>> import jax.numpy as jnp
       >>> from ddl_jax import losses
-      >>> losses.cosface_logits(jnp.array([[1.0, 0.5]]), jnp.array([0]), margin=0.25, scale=4.0).tolist()
+      >>> cosine, labels = jnp.array([[1.0, 0.5]]), jnp.array([0])
+      >>> losses.cosface_logits(cosine, labels, margin=0.25, scale=4.0).tolist()
       [[3.0, 2.0]]
 
     References:
@@ -207,8 +226,8 @@ def combined_margin_logits(
 
     .. math:: s (\cos(m_1 \theta_y + m_2) - m_3) \text{ for the target}
 
-    SphereFace's multiplicative, ArcFace's angular and CosFace's cosine margin in one. The formula is
-    taken as it stands: it rises again where `m1 * theta + m2` exceeds pi. arcface_torch implements
+    SphereFace's multiplicative, ArcFace's angular and CosFace's cosine margin in one. The formula
+    is taken as it stands: it rises again where `m1 * theta + m2` exceeds pi. arcface_torch has only
     the combinations (1, m2, 0) and (1, 0, m3) only; here m1 is not ignored.
 
     Args:

@@ -100,6 +100,7 @@ def hardest_negative_similarities(
         is_negative = numbers[None, :] != own_numbers[:, None]
     if labels is not None:
         chex.assert_rank(labels, 1)
+        chex.assert_type(labels, int)
         chex.assert_equal_shape_prefix([embeddings, labels], 1)
         is_negative &= gather_rows(labels, axis_name)[None, :] != labels[:, None]
     if mining == "tface":

@@ -86,8 +86,14 @@ def check_head(start: Start, config: Config, meta: Meta) -> None:
 
 
 def apply(
-    start: Start, state: TrainState, config: Config, *, module: Any, card: ModelCard,
-    source: Source, mesh: Mesh,
+    start: Start,
+    state: TrainState,
+    config: Config,
+    *,
+    module: Any,
+    card: ModelCard,
+    source: Source,
+    mesh: Mesh,
 ) -> TrainState:
     """The state of step 0 with the backbone, and the head as `init_from.head` says, taken over."""
     if start.step is None:
@@ -107,9 +113,10 @@ def apply(
         heads = {name: {"class_centers": centers} for name in heads}
     params = {"backbone": backbone, "heads": heads}
     new = state.replace(params=params, batch_stats=batch_stats)
+    placed = parallel.shardings(mesh, new)
     # Copies: two heads must not share a buffer that the step will donate.
-    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=parallel.shardings(mesh, new))
-    return copy(jax.device_put(new, parallel.shardings(mesh, new)))
+    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=placed)
+    return copy(jax.device_put(new, placed))
 
 
 def _read(start: Start, state: TrainState, mesh: Mesh) -> tuple[Any, Any, Any]:

@@ -67,7 +67,9 @@ def _loop(
     objective = make_objective(config, run.classes)
     train_step = parallel.map_step(
         make_train_step(run.module, run.card, objective, run.optimizer),
-        run.mesh, state, how=config.parallelism,
+        run.mesh,
+        state,
+        how=config.parallelism,
     )
     schedule = make_schedule(config.optimizer)
     images = config.batch_size * run.sampler.images
@@ -143,8 +145,13 @@ def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:
         return state, f"going on from step {steps[-1]} of {run.workdir}"
     if run.start is not None:
         state = init_from.apply(
-            run.start, state, run.config,
-            module=run.module, card=run.card, source=run.source, mesh=run.mesh,
+            run.start,
+            state,
+            run.config,
+            module=run.module,
+            card=run.card,
+            source=run.source,
+            mesh=run.mesh,
         )
         return state, f"starting from {run.start.path}, head: {run.config.init_from.head}"
     return state, "starting from scratch"
@@ -155,7 +162,8 @@ def _describe(run: Run, state: TrainState, origin: str) -> str:
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params["backbone"]))
     return (
         f"{origin}\n"
-        f"{run.card.network}: {size:,} parameters; {len(index)} images of {run.classes} identities; "
+        f"{run.card.network}: {size:,} parameters; "
+        f"{len(index)} images of {run.classes} identities; "
         f"{run.config.batch_size} x {run.sampler.images} images a step on {run.mesh.size} "
         f"{run.mesh.devices.flat[0].platform} device(s)"
     )
@@ -165,9 +173,7 @@ def _evaluate(run: Run, state: TrainState, step: int, progress: Progress) -> Non
     directory = run.workdir / "evaluation" / str(step)
     settings = run.config.evaluation
     variables = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
-    results = evaluate(
-        run.module, variables, run.card, run.evaluation_source, settings, run.mesh
-    )
+    results = evaluate(run.module, variables, run.card, run.evaluation_source, settings, run.mesh)
     if jax.process_index() != 0:
         return
     card = protocol_card(run.card, run.evaluation_source, settings, step)
@@ -175,5 +181,3 @@ def _evaluate(run: Run, state: TrainState, step: int, progress: Progress) -> Non
     rows = read_metrics(run.workdir, up_to=step)
     table = report(directory, {f"step {step}": directory}, metrics=rows)
     progress.say(f"\nevaluation of step {step}: {directory / 'report.html'}\n{table}")
-
-

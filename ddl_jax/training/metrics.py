@@ -84,13 +84,16 @@ class Stopwatch:
 
 
 class Progress:
-    """A progress bar with speed and remaining time, and a line a log interval; on process 0 only."""
+    """A progress bar with speed and time left, and a line a log interval; on process 0 only."""
 
     def __init__(self, *, step: int, steps: int, active: bool):
         self._active, self._steps = active, steps
         # disable=None: a bar on a terminal only, never in a log file.
         self._bar = tqdm.tqdm(
-            total=steps, initial=step, unit="step", disable=None if active else True,
+            total=steps,
+            initial=step,
+            unit="step",
+            disable=None if active else True,
             dynamic_ncols=True,
         )
 

@@ -82,7 +82,10 @@ def make_objective(config: Config, classes: int) -> Objective:
 
 
 def _head_loss(
-    embeddings: jax.Array, labels: jax.Array, class_centers: jax.Array, margin: losses.Margin,
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_centers: jax.Array,
+    margin: losses.Margin,
     classes: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Mean cross-entropy and mean target cosine of one head over the global batch."""

@@ -6,7 +6,7 @@ from ddl_jax.config import Optimizer
 
 
 def make_schedule(optimizer: Optimizer) -> optax.Schedule:
-    """Learning rate by finished updates: linear warm-up, then a drop at every step of drop_steps."""
+    """Learning rate by finished updates: linear warm-up, then a drop at each of drop_steps."""
     drops = {step: optimizer.drop_factor for step in optimizer.drop_steps}
     steps = optax.piecewise_constant_schedule(optimizer.learning_rate, drops)
     if not optimizer.warmup_steps:

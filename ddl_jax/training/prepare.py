@@ -75,8 +75,13 @@ class Run:
     def new_state(self) -> TrainState:
         """The state of step 0, before `init_from`."""
         return init_state(
-            self.module, self.card, self.optimizer, heads=head_names(self.config),
-            classes=self.classes, seed=self.config.seed, mesh=self.mesh,
+            self.module,
+            self.card,
+            self.optimizer,
+            heads=head_names(self.config),
+            classes=self.classes,
+            seed=self.config.seed,
+            mesh=self.mesh,
         )
 
 
@@ -144,7 +149,7 @@ def _sampler(
 
 
 def pairs_directories(config: Config, workdir: epath.Path) -> list[epath.Path]:
-    """Where the pairs may be kept: with the data, or where those cannot be written, with the run."""
+    """Where the pairs may be kept: with the data or, if those cannot be written, with the run."""
     beside = [epath.Path(config.data.path) / ".ddl_jax"] if config.data.path else []
     return [*beside, workdir]
 

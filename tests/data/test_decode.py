@@ -35,8 +35,9 @@ def test_grey_gets_three_equal_channels(suffix):
     np.testing.assert_array_equal(decoded, np.stack([image] * 3, axis=-1))
 
 
-@pytest.mark.parametrize("suffix, shape", [
-    (".png", (9, 11)), (".png", (9, 11, 3)), (".pgm", (9, 11))])
+@pytest.mark.parametrize(
+    "suffix, shape", [(".png", (9, 11)), (".png", (9, 11, 3)), (".pgm", (9, 11))]
+)
 def test_sixteen_bits_become_eight(suffix, shape):
     image = pixels("deep", shape, np.uint16)
     decoded = decode_image(encode(image, suffix), "deep")
@@ -95,8 +96,9 @@ def test_a_jpeg_with_bytes_after_its_end_is_read():
     np.testing.assert_array_equal(padded, decode_image(encoded, "a.jpg"))
 
 
-@pytest.mark.parametrize("shape", [
-    (24, 20, 3), (5, 40, 3), (40, 5, 3), (200, 301, 3), (112, 96, 3)])
+@pytest.mark.parametrize(
+    "shape", [(24, 20, 3), (5, 40, 3), (40, 5, 3), (200, 301, 3), (112, 96, 3)]
+)
 @pytest.mark.parametrize("size", [(32, 32), (112, 96)])
 def test_an_image_gets_the_size_asked_for(shape, size):
     image = decode_image(encode(pixels("sized", shape)), "a.png", size)

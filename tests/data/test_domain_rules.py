@@ -57,21 +57,24 @@ def test_a_value_that_no_rule_fits_is_told_with_its_image(table):
 
 
 def test_a_table_from_a_spreadsheet_is_read(table):
-    table.write_bytes(b"\xef\xbb\xbfpath,pose\r\n" + b"".join(
-        f'"{path}",easy\r\n'.encode() for path in PATHS
-    ))
+    table.write_bytes(
+        b"\xef\xbb\xbfpath,pose\r\n" + b"".join(f'"{path}",easy\r\n'.encode() for path in PATHS)
+    )
     assert assign_domains(PATHS, (), metadata=str(table), column="pose") == ["easy"] * 3
 
 
-@pytest.mark.parametrize("content, told", [
-    ("name,pose\na,b\n", "no column 'path'"),
-    ("path,light\na,b\n", "no column 'pose'"),
-    ("", "no column 'path'"),
-    (f"path,pose\n{PATHS[0]},0\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
-    (f"path,pose\n{PATHS[0]},0\n{PATHS[1]}\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
-    (f"path,pose\n{PATHS[0]},0\n{PATHS[1]},\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
-    (b"path,pose\n\xff\xfe,0\n", "not a CSV file of UTF-8"),
-])
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ("name,pose\na,b\n", "no column 'path'"),
+        ("path,light\na,b\n", "no column 'pose'"),
+        ("", "no column 'path'"),
+        (f"path,pose\n{PATHS[0]},0\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
+        (f"path,pose\n{PATHS[0]},0\n{PATHS[1]}\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
+        (f"path,pose\n{PATHS[0]},0\n{PATHS[1]},\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
+        (b"path,pose\n\xff\xfe,0\n", "not a CSV file of UTF-8"),
+    ],
+)
 def test_metadata_that_do_not_tell_are_refused(table, content, told):
     table.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert told in _refusal(PATHS, (), metadata=str(table), column="pose")

@@ -34,8 +34,11 @@ def test_images_are_found_at_any_depth_whatever_the_suffix(tmp_path):
     assert source.index.domains.tolist() == ["easy"] * 6
     for number, path in enumerate(files):
         assert source[number] == {
-            "image": files[path], "label": int(path[0] == "b"), "identity": path[0],
-            "path": path, "domain": "easy",
+            "image": files[path],
+            "label": int(path[0] == "b"),
+            "identity": path[0],
+            "path": path,
+            "domain": "easy",
         }
 
 
@@ -56,7 +59,12 @@ def test_links_to_folders_and_images_are_followed(tmp_path):
     (faces / "1" / "linked.png").symlink_to(tmp_path / "elsewhere/1/easy/0.png")
     source = ImageFolderSource(str(faces))
     assert set(source.index.paths) == {
-        "1/easy/0.png", "1/easy/1.png", "1/linked.png", "2/easy/0.png", "2/easy/1.png"}
+        "1/easy/0.png",
+        "1/easy/1.png",
+        "1/linked.png",
+        "2/easy/0.png",
+        "2/easy/1.png",
+    }
     number = source.index.paths.tolist().index("2/easy/1.png")
     image = decode_image(source[number]["image"], "x")
     np.testing.assert_array_equal(image, pixels("2/easy/1.png"))

@@ -47,7 +47,11 @@ def test_identities_are_selected_in_natural_order(kind, request):
     data = Data(**(vars(data) | {"identities": "2..4,11"}))
     index = open_source(data, FEW).index
     assert sorted(set(zip(index.labels.tolist(), index.identities.tolist()))) == [
-        (0, "2"), (1, "3"), (2, "4"), (3, "11")]
+        (0, "2"),
+        (1, "3"),
+        (2, "4"),
+        (3, "11"),
+    ]
     assert index.domains.tolist() == ["easy", "hard"] * 4
 
 

@@ -24,20 +24,27 @@ def folder(tmp_path, monkeypatch):
 def test_the_printed_settings_open_the_same_data(folder, capsys, tmp_path):
     rules = "*/frontal/*=easy,*/profile/*=hard"
     (folder / "2/frontal/0.png").write_bytes(b"")
-    assert _pack(
-        "pack", "--path=faces", "--out=packed", f"--domain_rules={rules}", "--corrupt=skip") == 0
+    assert (
+        _pack("pack", "--path=faces", "--out=packed", f"--domain_rules={rules}", "--corrupt=skip")
+        == 0
+    )
     printed = capsys.readouterr()
     told, settings = printed.out.splitlines()
     assert told == "11 images of 3 identities: 5 easy, 6 hard; unreadable and skipped: 1"
     assert not printed.err
     # The settings are those of the trainer.
     (tmp_path / "any.py").write_text(
-        "from ddl_jax.config import Config\ndef get_config():\n    return Config()\n")
+        "from ddl_jax.config import Config\ndef get_config():\n    return Config()\n"
+    )
     arguments = ["train.py", "--config=any.py", "--workdir=run", *settings.split()]
     packed = open_source(parse(arguments).config.data, Synthetic())
     direct = open_source(
-        Data(source="image_folder", path="faces", domain_rules=tuple(rules.split(",")),
-             corrupt="skip"),
+        Data(
+            source="image_folder",
+            path="faces",
+            domain_rules=tuple(rules.split(",")),
+            corrupt="skip",
+        ),
         Synthetic(),
     )
     assert packed.index.fingerprint() == direct.index.fingerprint()
@@ -55,20 +62,29 @@ def test_domains_may_come_from_metadata(folder, capsys):
     assert settings.endswith("packed/image_folder/lit/1.0.0")
 
 
-@pytest.mark.parametrize("arguments, told", [
-    ([], "unknown command ''"),
-    (["unpack"], "unknown command 'unpack'"),
-    (["pack", "--out=packed"], "--path is missing"),
-    (["pack", "--path=faces"], "--out is missing"),
-    (["pack", "--path=faces", "--out=packed", "--nane=x"], "'nane'"),
-    (["pack", "--path=nothing", "--out=packed"], "no folder 'nothing'"),
-    (["pack", "--path=faces", "--out=packed", "--name=a/b"], "--name is 'a/b'"),
-    (["pack", "--path=faces", "--out=packed", "--corrupt=ignore"], "choose one of refuse, skip"),
-    (["pack", "--path=faces", "--out=packed", "--domain_rules=easy"], "write PATTERN=DOMAIN"),
-    (["pack", "--path=faces", "--out=packed", "--domain_rules=*/frontal/*=easy"], "no domain rule"),
-    (["pack", "--path=faces", "--out=packed", "--metadata=a.csv"], "go together"),
-    (["pack", "--path=faces", "--out=faces/1/frontal/0.png"], "cannot be written"),
-])
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ([], "unknown command ''"),
+        (["unpack"], "unknown command 'unpack'"),
+        (["pack", "--out=packed"], "--path is missing"),
+        (["pack", "--path=faces"], "--out is missing"),
+        (["pack", "--path=faces", "--out=packed", "--nane=x"], "'nane'"),
+        (["pack", "--path=nothing", "--out=packed"], "no folder 'nothing'"),
+        (["pack", "--path=faces", "--out=packed", "--name=a/b"], "--name is 'a/b'"),
+        (
+            ["pack", "--path=faces", "--out=packed", "--corrupt=ignore"],
+            "choose one of refuse, skip",
+        ),
+        (["pack", "--path=faces", "--out=packed", "--domain_rules=easy"], "write PATTERN=DOMAIN"),
+        (
+            ["pack", "--path=faces", "--out=packed", "--domain_rules=*/frontal/*=easy"],
+            "no domain rule",
+        ),
+        (["pack", "--path=faces", "--out=packed", "--metadata=a.csv"], "go together"),
+        (["pack", "--path=faces", "--out=faces/1/frontal/0.png"], "cannot be written"),
+    ],
+)
 def test_a_mistake_is_one_line_and_no_file(folder, capsys, arguments, told):
     before = sorted(folder.parent.rglob("*"))
     assert _pack(*arguments) == 2

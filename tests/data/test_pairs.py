@@ -23,8 +23,9 @@ def _index(*records: str) -> RecordIndex:
 @pytest.fixture
 def index() -> RecordIndex:
     # Domains and identities lie scattered, as in a data set that was shuffled.
-    return _index("b hard", "a easy", "b easy", "a hard", "a easy", "b hard", "a easy", "c hard",
-                  "c easy")
+    return _index(
+        "b hard", "a easy", "b easy", "a hard", "a easy", "b hard", "a easy", "c hard", "c easy"
+    )
 
 
 def _sets(rows: np.ndarray) -> set[tuple[int, ...]]:
@@ -75,10 +76,13 @@ def test_which_pairs_are_kept_depends_on_the_seed_alone():
         assert _sets(first[domain]) != _sets(other[domain])
 
 
-@pytest.mark.parametrize("how, records", [
-    ("same_domain", ["a easy", "a easy", "a hard", "b hard"]),
-    ("easy_hard", ["a easy", "a easy", "b hard", "b hard"]),
-])
+@pytest.mark.parametrize(
+    "how, records",
+    [
+        ("same_domain", ["a easy", "a easy", "a hard", "b hard"]),
+        ("easy_hard", ["a easy", "a easy", "b hard", "b hard"]),
+    ],
+)
 def test_a_domain_without_a_pair_is_refused(how, records):
     batch = dataclasses.replace(BATCH, pairs=how)
     with pytest.raises(UserError) as caught:
@@ -120,17 +124,22 @@ def test_an_edited_file_is_used_as_it_stands(index, tmp_path):
     edited, file = pairs_lib.load_or_make_pairs(index, BATCH, 0, directories)
     assert file == kept
     assert {name: rows.tolist() for name, rows in edited.items()} == {
-        "easy": [[6, 1]], "hard": [[0, 5]]}
+        "easy": [[6, 1]],
+        "hard": [[0, 5]],
+    }
 
 
-@pytest.mark.parametrize("row, told", [
-    ("hard,0.png,9.png", "'9.png' is not in the data"),
-    ("dark,0.png,5.png", "'dark' is not in the data"),
-    ("hard,0.png", "is not in the data"),
-    ("hard,0.png,3.png", "different identities"),
-    ("hard,5.png,5.png", "both images are 5.png"),
-    ("hard,1.png,4.png", "4.png is not of domain 'hard'"),
-])
+@pytest.mark.parametrize(
+    "row, told",
+    [
+        ("hard,0.png,9.png", "'9.png' is not in the data"),
+        ("dark,0.png,5.png", "'dark' is not in the data"),
+        ("hard,0.png", "is not in the data"),
+        ("hard,0.png,3.png", "different identities"),
+        ("hard,5.png,5.png", "both images are 5.png"),
+        ("hard,1.png,4.png", "4.png is not of domain 'hard'"),
+    ],
+)
 def test_a_bad_line_is_refused_by_its_number(index, tmp_path, row, told):
     file = epath.Path(tmp_path / "pairs.csv")
     file.write_text(f"domain,first,second\neasy,1.png,4.png\n\nhard,0.png,5.png\n{row}\n")
@@ -139,8 +148,9 @@ def test_a_bad_line_is_refused_by_its_number(index, tmp_path, row, told):
     assert str(caught.value).startswith(f"{file}, line 5: ") and told in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [
-    "", "domain,first,second\n", "domain,first,second\neasy,1.png,4.png\n"])
+@pytest.mark.parametrize(
+    "content", ["", "domain,first,second\n", "domain,first,second\neasy,1.png,4.png\n"]
+)
 def test_a_file_without_pairs_of_a_domain_is_refused(index, tmp_path, content):
     file = epath.Path(tmp_path / "pairs.csv")
     file.write_text(content)

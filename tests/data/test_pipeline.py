@@ -88,8 +88,14 @@ def test_images_are_mirrored_one_by_one_half_of_the_time(source):
 
 def test_another_seed_mirrors_others(source):
     one, other = (
-        BatchRows(source, ImageSampler(np.arange(len(source)), batch_size=B, seed=0),
-                  size=SIZE, flip=True, seed=seed, steps=STEPS)
+        BatchRows(
+            source,
+            ImageSampler(np.arange(len(source)), batch_size=B, seed=0),
+            size=SIZE,
+            flip=True,
+            seed=seed,
+            steps=STEPS,
+        )
         for seed in (0, 1)
     )
     images = [np.stack([batch["image"] for batch in _read(rows)]) for rows in (one, other)]

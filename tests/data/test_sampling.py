@@ -29,8 +29,9 @@ def _sampler(index: RecordIndex, *, pairs="same_domain", seed=0, batch_size=B) -
     return DDLSampler(index, make_pairs(index, batch, 0), batch_size=batch_size, seed=seed)
 
 
-@pytest.mark.parametrize("make", [
-    _sampler, lambda index, seed=0: ImageSampler(np.arange(7), batch_size=B, seed=seed)])
+@pytest.mark.parametrize(
+    "make", [_sampler, lambda index, seed=0: ImageSampler(np.arange(7), batch_size=B, seed=seed)]
+)
 def test_records_are_a_pure_function_of_seed_and_step(index, make):
     steps = [0, 1, 2, 3, 50, 7, 1000]
     forward, backward = make(index), make(index)

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ddl_jax.data.source import (
-    RecordIndex, Subset, check_labels, make_index, natural_key, select_identities)
+    RecordIndex,
+    Subset,
+    check_labels,
+    make_index,
+    natural_key,
+    select_identities,
+)
 from ddl_jax.errors import UserError
 
 NAMES = ("s2", "s10", "s1", "s10", "s3", "s2")
@@ -24,15 +30,30 @@ class Listed:
 
     def __getitem__(self, number):
         index = self.index
-        return {"image": b"%d" % number, "label": int(index.labels[number]),
-                "identity": str(index.identities[number]), "path": str(index.paths[number]),
-                "domain": str(index.domains[number])}
+        return {
+            "image": b"%d" % number,
+            "label": int(index.labels[number]),
+            "identity": str(index.identities[number]),
+            "path": str(index.paths[number]),
+            "domain": str(index.domains[number]),
+        }
 
 
 def test_natural_order():
     names = ["s10", "s2", "s2b", "s", "2", "10", "s2.5", "S1", "s02", "1a1", "1a"]
     assert sorted(names, key=natural_key) == [
-        "1a", "1a1", "2", "10", "S1", "s", "s02", "s2", "s2.5", "s2b", "s10"]
+        "1a",
+        "1a1",
+        "2",
+        "10",
+        "S1",
+        "s",
+        "s02",
+        "s2",
+        "s2.5",
+        "s2b",
+        "s10",
+    ]
 
 
 def test_labels_number_the_identities_in_natural_order():
@@ -46,13 +67,16 @@ def test_rows_of_a_domain_are_in_order():
     assert index.rows_of("nowhere").tolist() == []
 
 
-@pytest.mark.parametrize("ranges, expected", [
-    ("s1..s3", ["s2", "s1", "s3", "s2"]),
-    ("s3..s10", ["s10", "s10", "s3"]),
-    ("s10", ["s10", "s10"]),
-    ("s1, s10", ["s10", "s1", "s10"]),
-    ("s1..s2,s2..s3", ["s2", "s1", "s3", "s2"]),
-])
+@pytest.mark.parametrize(
+    "ranges, expected",
+    [
+        ("s1..s3", ["s2", "s1", "s3", "s2"]),
+        ("s3..s10", ["s10", "s10", "s3"]),
+        ("s10", ["s10", "s10"]),
+        ("s1, s10", ["s10", "s1", "s10"]),
+        ("s1..s2,s2..s3", ["s2", "s1", "s3", "s2"]),
+    ],
+)
 def test_identities_are_chosen_by_ranges_with_both_ends(ranges, expected):
     part = select_identities(Listed(), ranges, "config.data.identities")
     assert part.index.identities.tolist() == expected
@@ -72,12 +96,15 @@ def test_no_ranges_are_all_identities():
     assert select_identities(source, "", "x") is source
 
 
-@pytest.mark.parametrize("ranges, told", [
-    ("s4", "'s4', which is not there; identities go from s1 to s10"),
-    ("s1..s9", "'s9', which is not there"),
-    ("s1,", "''"),
-    ("s10..s2", "empty range 's10..s2'"),
-])
+@pytest.mark.parametrize(
+    "ranges, told",
+    [
+        ("s4", "'s4', which is not there; identities go from s1 to s10"),
+        ("s1..s9", "'s9', which is not there"),
+        ("s1,", "''"),
+        ("s10..s2", "empty range 's10..s2'"),
+    ],
+)
 def test_ranges_that_name_nobody_are_refused(ranges, told):
     with pytest.raises(UserError) as caught:
         select_identities(Listed(), ranges, "config.data.identities")
@@ -112,12 +139,15 @@ def _labelled(labels) -> RecordIndex:
     return RecordIndex(np.array(labels, np.int64), names, names, names)
 
 
-@pytest.mark.parametrize("labels, told", [
-    ([0, 1, 3], "reach 3 but none is 2"),
-    ([1, 2], "reach 2 but none is 0"),
-    ([0, -1, 1], "-1 has label -1"),
-    ([], "has no image"),
-])
+@pytest.mark.parametrize(
+    "labels, told",
+    [
+        ([0, 1, 3], "reach 3 but none is 2"),
+        ([1, 2], "reach 2 but none is 0"),
+        ([0, -1, 1], "-1 has label -1"),
+        ([], "has no image"),
+    ],
+)
 def test_labels_that_are_no_class_numbers_are_refused(labels, told):
     with pytest.raises(UserError) as caught:
         check_labels(_labelled(labels), "here")

@@ -26,8 +26,10 @@ VIEWS = {domain: 2 for domain in domains.DOMAINS}
 def pictures() -> dict[str, np.ndarray]:
     """By domain: [people, views, size, size, 3]."""
     rows = [render.render_identity(0, number, VIEWS, SIZE) for number in range(PEOPLE)]
-    return {domain: np.array([[image for name, _, image in row if name == domain] for row in rows])
-            for domain in domains.DOMAINS}
+    return {
+        domain: np.array([[image for name, _, image in row if name == domain] for row in rows])
+        for domain in domains.DOMAINS
+    }
 
 
 def _detail(images: np.ndarray) -> np.ndarray:
@@ -57,19 +59,26 @@ def test_another_process_renders_the_same_bytes(pictures):
         "from ddl_jax.data.synthetic_faces import render\n"
         f"images = render.render_identity(0, 3, {VIEWS!r}, {SIZE})\n"
         "hashes = [hashlib.sha256(image.tobytes()).hexdigest() for _, _, image in images]\n"
-        "print(json.dumps(hashes))")
+        "print(json.dumps(hashes))"
+    )
     shown = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
-    ours = [hashlib.sha256(pictures[domain][3, view].tobytes()).hexdigest()
-            for domain in VIEWS for view in range(2)]
+    ours = [
+        hashlib.sha256(pictures[domain][3, view].tobytes()).hexdigest()
+        for domain in VIEWS
+        for view in range(2)
+    ]
     assert json.loads(shown.stdout) == ours
 
 
 def test_seed_identity_domain_and_number_each_change_the_picture(pictures):
     first = pictures[domains.EASY][0, 0]
     stranger = render.make_sitter(draw_identity(1, 0))
-    others = [render.render_view(stranger, 1, domains.EASY, 0, SIZE),
-              pictures[domains.EASY][1, 0], pictures[domains.EASY][0, 1],
-              pictures[domains.DARK][0, 0]]
+    others = [
+        render.render_view(stranger, 1, domains.EASY, 0, SIZE),
+        pictures[domains.EASY][1, 0],
+        pictures[domains.EASY][0, 1],
+        pictures[domains.DARK][0, 0],
+    ]
     assert all((first != other).mean() > 0.5 for other in others)
 
 
@@ -96,7 +105,8 @@ def test_dark_is_dark_and_noisy(pictures):
     assert dark.mean() < 0.5 * easy.mean()
     # Relative to its brightness: a dark picture has more grain than a bright one has features.
     assert (_detail(dark) / dark.mean((2, 3, 4)).ravel()).mean() > 1.5 * (
-        _detail(easy) / easy.mean((2, 3, 4)).ravel()).mean()
+        _detail(easy) / easy.mean((2, 3, 4)).ravel()
+    ).mean()
 
 
 def test_large_pose_turns_the_head_either_way_and_further_than_easy():
@@ -135,8 +145,9 @@ def test_the_config_names_all_its_numbers():
     assert len(others | {default.name}) == 7
 
 
-@pytest.mark.parametrize("field, value", [("train_identities", 0), ("hard_views", -1), ("size", 8),
-                                          ("easy_views", 1.5)])
+@pytest.mark.parametrize(
+    "field, value", [("train_identities", 0), ("hard_views", -1), ("size", 8), ("easy_views", 1.5)]
+)
 def test_a_wrong_number_is_the_users_mistake(field, value):
     with pytest.raises(UserError, match=f"{field} is {value}"):
         synthetic_faces.SyntheticFacesConfig(**{field: value})
@@ -144,7 +155,8 @@ def test_a_wrong_number_is_the_users_mistake(field, value):
 
 def test_builder_round_trip(tmp_path, pictures):
     config = synthetic_faces.SyntheticFacesConfig(
-        train_identities=3, test_identities=2, easy_views=2, hard_views=1)
+        train_identities=3, test_identities=2, easy_views=2, hard_views=1
+    )
     builder = synthetic_faces.prepare(tmp_path, config)
     skip = {"image": tfds.decode.SkipDecoding()}
     train, test = (builder.as_data_source(split, decoders=skip) for split in ("train", "test"))
@@ -169,7 +181,8 @@ def test_builder_round_trip(tmp_path, pictures):
 
 def test_prepare_opens_what_is_there(tmp_path, monkeypatch):
     config = synthetic_faces.SyntheticFacesConfig(
-        train_identities=1, test_identities=1, easy_views=1, hard_views=0)
+        train_identities=1, test_identities=1, easy_views=1, hard_views=0
+    )
     synthetic_faces.prepare(tmp_path, config)
     monkeypatch.setattr(builder_lib, "_encode_identities", None)
     assert len(synthetic_faces.prepare(tmp_path, config).as_data_source("test")) == 1

@@ -89,10 +89,13 @@ def test_a_slice_of_a_split_is_a_split(tmp_path):
     assert source[1]["path"] == "c"
 
 
-@pytest.mark.parametrize("labels, told", [
-    ([0, 2], "reach 2 but none is 1"),
-    ([0, -1], "train/1 has label -1"),
-])
+@pytest.mark.parametrize(
+    "labels, told",
+    [
+        ([0, 2], "reach 2 but none is 1"),
+        ([0, -1], "train/1 has label -1"),
+    ],
+)
 def test_labels_that_are_no_class_numbers_are_refused(tmp_path, labels, told):
     directory = _write(tmp_path, {"image": IMAGE, "label": np.int64}, _labelled(labels))
     with pytest.raises(UserError) as caught:
@@ -159,8 +162,9 @@ def test_a_directory_that_cannot_be_written_is_refused(folder, tmp_path):
         pack(folder, str(tmp_path / "file"), "faces")
 
 
-@pytest.mark.parametrize("split", [
-    "test", "", "train[", "train[x]", "train[:0]", "train[5:1000]", "train+train"])
+@pytest.mark.parametrize(
+    "split", ["test", "", "train[", "train[x]", "train[:0]", "train[5:1000]", "train+train"]
+)
 def test_a_split_that_is_not_there_is_refused_in_one_line(packed, split):
     with pytest.raises(UserError) as caught:
         open_tfds(packed, split)

@@ -104,10 +104,7 @@ def test_objects_are_refused():
 STATE_FOR_A_FUNCTION = b"\x80\x02c_codecs\nencode\n}U\x04nameU\x01xsb."
 PERSISTENT_ID = b"\x80\x02U\x01aQ."
 # numpy.dtype('f8') whose state claims another kind of contents, around the pointer 0x41.
-STATE_OF_A_TYPE = (
-    b"\x80\x02cnumpy\ndtype\nU\x02f8\x85R"
-    b"(K\x03U\x01|NNNK\x08K\x01K\x3ftb."
-)
+STATE_OF_A_TYPE = b"\x80\x02cnumpy\ndtype\nU\x02f8\x85R(K\x03U\x01|NNNK\x08K\x01K\x3ftb."
 
 
 def test_our_own_functions_cannot_be_changed():

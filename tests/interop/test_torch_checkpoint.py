@@ -102,7 +102,10 @@ def tensor_pickle(offset, shape, strides, *, count=6, name=b"weight", kind=b"Flo
     )
 
 
-def write_tensor(path, *args, data=np.arange(6, dtype=np.float32).tobytes(), **kwargs):
+SIX = np.arange(6, dtype=np.float32).tobytes()
+
+
+def write_tensor(path, *args, data=SIX, **kwargs):
     write_zip(path, {"data.pkl": tensor_pickle(*args, **kwargs), "data/0": data})
 
 

@@ -117,12 +117,8 @@ LOSSES = [
     Loss("js_divergence", "histograms", losses.js_divergence),
     Loss("earth_mover_distance", "histograms", _earth_mover),
     Loss("order_loss", "domains", lambda *arrays: losses.order_loss(_similarities(arrays))),
-    Loss(
-        "distribution_distillation_loss[kl]", "domains", _distillation(losses.kl_divergence)
-    ),
-    Loss(
-        "distribution_distillation_loss[js]", "domains", _distillation(losses.js_divergence)
-    ),
+    Loss("distribution_distillation_loss[kl]", "domains", _distillation(losses.kl_divergence)),
+    Loss("distribution_distillation_loss[js]", "domains", _distillation(losses.js_divergence)),
     Loss("distribution_distillation_loss[emd]", "domains", _distillation(_earth_mover)),
     Loss("distribution_distillation_loss[faces]", "faces", _faces),
 ]

@@ -40,8 +40,13 @@ def test_gradients_are_exact_in_float64(loss: Loss):
         for inputs in (random_inputs, structured_inputs):
             # A step of 1e-6: logits scaled by 64 bend too much for the default step.
             check_grads(
-                scalar, cast(inputs(loss), jnp.float64), order=1, modes=("fwd", "rev"),
-                eps=1e-6, atol=1e-6, rtol=1e-6,
+                scalar,
+                cast(inputs(loss), jnp.float64),
+                order=1,
+                modes=("fwd", "rev"),
+                eps=1e-6,
+                atol=1e-6,
+                rtol=1e-6,
             )
 
 
@@ -107,8 +112,19 @@ def test_docstring_examples_run(name: str):
 
 def test_losses_need_only_jax_optax_and_chex():
     blocked = [
-        "flax", "orbax", "grain", "tensorflow_datasets", "tensorflow", "torch", "cv2",
-        "matplotlib", "sklearn", "ml_collections", "etils.epath", "tensorboardX", "tqdm",
+        "flax",
+        "orbax",
+        "grain",
+        "tensorflow_datasets",
+        "tensorflow",
+        "torch",
+        "cv2",
+        "matplotlib",
+        "sklearn",
+        "ml_collections",
+        "etils.epath",
+        "tensorboardX",
+        "tqdm",
     ]
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked})); "

@@ -28,9 +28,7 @@ _by_margin = pytest.mark.parametrize("margin", _MARGINS.values(), ids=list(_MARG
 
 @functools.partial(jax.jit, static_argnames="margin")
 def _loss(rows, centers, labels, *, margin, class_where=None):
-    return losses.margin_softmax_loss(
-        rows, centers, labels, margin=margin, class_where=class_where
-    )
+    return losses.margin_softmax_loss(rows, centers, labels, margin=margin, class_where=class_where)
 
 
 @functools.partial(jax.jit, static_argnames="margin")

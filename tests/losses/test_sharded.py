@@ -51,7 +51,8 @@ def _assert_rows(sharded: Any, single: Any):
     """Every device's rows, one after another, are the rows of the single device."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a.reshape(b.shape), b, **_TOLERANCE),
-        sharded, single,
+        sharded,
+        single,
     )
 
 
@@ -59,7 +60,8 @@ def _assert_replicated(sharded: Any, single: Any):
     """Every device holds what the single device holds."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, np.stack([b] * len(a)), **_TOLERANCE),
-        sharded, single,
+        sharded,
+        single,
     )
 
 
@@ -249,7 +251,9 @@ def test_distillation_where_some_devices_have_nothing_that_counts(mapping: str):
                 losses.PairSimilarities(*values.T[i : i + 2], *where.T[i : i + 2]) for i in (0, 2)
             ]
             histogram = losses.similarity_histogram(
-                values[:, 0], nodes=jnp.linspace(-1.0, 1.0, 11), where=where[:, 0],
+                values[:, 0],
+                nodes=jnp.linspace(-1.0, 1.0, 11),
+                where=where[:, 0],
                 axis_name=axis_name,
             )
             loss, terms = losses.distribution_distillation_loss(

@@ -161,8 +161,14 @@ def test_unknown_mining_is_told_in_one_line(find):
         lambda: losses.pair_similarities(_X, _X, _Y[:, :4]),
     ],
     ids=[
-        "cosine rank", "cosine size", "pair rows", "pair rank", "single rank", "label count",
-        "label rank", "pair size",
+        "cosine rank",
+        "cosine size",
+        "pair rows",
+        "pair rank",
+        "single rank",
+        "label count",
+        "label rank",
+        "pair size",
     ],
 )
 def test_what_does_not_fit_is_refused(find):

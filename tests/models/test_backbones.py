@@ -127,9 +127,7 @@ def test_dropout_is_for_training_only(variables):
     module = small(dropout=0.5, batch_norm="frozen")
     images = small_images()
     evaluated = module.apply(variables, images)
-    dropped = module.apply(
-        variables, images, train=True, rngs={"dropout": jax.random.key(0)}
-    )
+    dropped = module.apply(variables, images, train=True, rngs={"dropout": jax.random.key(0)})
     assert jnp.max(jnp.abs(dropped - evaluated)) > 1e-3
 
 

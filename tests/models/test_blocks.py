@@ -89,9 +89,7 @@ def test_half_precision_statistics_are_float32():
     y, state = train(module, module.init(jax.random.key(0), x), x)
     assert y.dtype == jnp.bfloat16
     assert state["batch_stats"]["mean"].dtype == jnp.float32
-    np.testing.assert_allclose(
-        state["batch_stats"]["mean"], 0.1 * np.float64(x).mean(0), rtol=1e-5
-    )
+    np.testing.assert_allclose(state["batch_stats"]["mean"], 0.1 * np.float64(x).mean(0), rtol=1e-5)
 
 
 def mapped_train(module, variables, x):

@@ -48,8 +48,13 @@ class Trainer:
 
     def new_state(self):
         return init_state(
-            self.module, self.card, self.optimizer, heads=head_names(self.config),
-            classes=CLASSES, seed=0, mesh=self.mesh,
+            self.module,
+            self.card,
+            self.optimizer,
+            heads=head_names(self.config),
+            classes=CLASSES,
+            seed=0,
+            mesh=self.mesh,
         )
 
     def step(self, state):

@@ -7,13 +7,13 @@ import pytest
 
 import ddl_jax
 from ddl_jax import config as config_lib
+from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.errors import UserError
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path
-from ddl_jax.training.state import init_state, make_card, make_module
-from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.objective import head_names
-from ddl_jax import parallel
+from ddl_jax.training.optimizer import make_optimizer
+from ddl_jax.training.state import init_state, make_card, make_module
 
 META = Meta(card={}, classes=20, identities="i", heads=["shared"], data="d")
 
@@ -52,8 +52,13 @@ def trained(tmp_path_factory):
     config.model.input_size, config.model.colour = (32, 32), "BGR"
     card, module = make_card(config, "a test"), make_module(config)
     state = init_state(
-        module, card, make_optimizer(config.optimizer), heads=head_names(config), classes=3,
-        seed=1, mesh=parallel.make_mesh(1),
+        module,
+        card,
+        make_optimizer(config.optimizer),
+        heads=head_names(config),
+        classes=3,
+        seed=1,
+        mesh=parallel.make_mesh(1),
     )
     config_path(workdir).write_text(config_lib.to_json(config))
     with Checkpoints(workdir) as checkpoints:

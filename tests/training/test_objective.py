@@ -43,9 +43,9 @@ def run_objective(config, embeddings, labels, centers, classes):
         return loss, terms
 
     spec = jax.P()
-    return jax.jit(
-        jax.shard_map(value, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-    )(embeddings)
+    return jax.jit(jax.shard_map(value, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))(
+        embeddings
+    )
 
 
 @pytest.fixture

@@ -24,11 +24,17 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 def command(workdir, faces, **changes):
     """The command line of a run of seconds that saves every few steps."""
     settings = {
-        "steps": STEPS, "checkpoint.every": 3, "data.path": faces, "evaluation.every": -1,
-        "devices": 1, "log_every": 2, "optimizer.drop_steps": "(9,)",
+        "steps": STEPS,
+        "checkpoint.every": 3,
+        "data.path": faces,
+        "evaluation.every": -1,
+        "devices": 1,
+        "log_every": 2,
+        "optimizer.drop_steps": "(9,)",
     } | changes
     return [
-        "--config=configs/synthetic_ddl.py:runlocal", f"--workdir={workdir}",
+        "--config=configs/synthetic_ddl.py:runlocal",
+        f"--workdir={workdir}",
         *(f"--config.{key}={value}" for key, value in settings.items()),
     ]
 
@@ -42,8 +48,12 @@ def start(arguments, cache):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     return subprocess.Popen(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "train.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 

@@ -18,8 +18,12 @@ from ddl_jax.training.prepare import prepare
 
 def settings(name, faces, **changes):
     """A config of configs/ as a run of seconds."""
-    arguments = [f"--config=configs/{name}.py:runlocal", "--workdir=unused",
-                 f"--config.data.path={faces}", "--config.devices=1"]
+    arguments = [
+        f"--config=configs/{name}.py:runlocal",
+        "--workdir=unused",
+        f"--config.data.path={faces}",
+        "--config.devices=1",
+    ]
     arguments += [f"--config.{key.replace('__', '.')}={value}" for key, value in changes.items()]
     return config_lib.parse(["train.py", *arguments]).config
 
@@ -75,17 +79,29 @@ def test_fine_tuning_keeps_resets_or_averages_the_head(pretrained, faces):
     kept = before.params["heads"]["shared"]["class_centers"]
     heads = {}
     for head in ("keep", "reset", "class_means"):
-        config = settings("synthetic_ddl", faces, init_from__path=workdir, init_from__head=head,
-                          loss__heads="per_domain")
+        config = settings(
+            "synthetic_ddl",
+            faces,
+            init_from__path=workdir,
+            init_from__head=head,
+            loss__heads="per_domain",
+        )
         run = prepare(config, "unused")
         state = init_from.apply(
-            run.start, run.new_state(), config,
-            module=run.module, card=run.card, source=run.source, mesh=run.mesh,
+            run.start,
+            run.new_state(),
+            config,
+            module=run.module,
+            card=run.card,
+            source=run.source,
+            mesh=run.mesh,
         )
-        jax.tree.map(np.testing.assert_array_equal, state.params["backbone"],
-                     before.params["backbone"])
-        heads[head] = {name: np.asarray(h["class_centers"]) for name, h in
-                       state.params["heads"].items()}
+        jax.tree.map(
+            np.testing.assert_array_equal, state.params["backbone"], before.params["backbone"]
+        )
+        heads[head] = {
+            name: np.asarray(h["class_centers"]) for name, h in state.params["heads"].items()
+        }
         assert set(heads[head]) == set(config.batch.domains)
     for name in heads["keep"]:  # one head before serves every domain now
         np.testing.assert_array_equal(heads["keep"][name], kept)
@@ -100,7 +116,9 @@ def test_class_means_are_the_mean_directions(pretrained, faces):
     from ddl_jax.evaluation.embedding import embed
 
     workdir, _ = pretrained
-    config = settings("synthetic_ddl", faces, init_from__path=workdir, init_from__head="class_means")
+    config = settings(
+        "synthetic_ddl", faces, init_from__path=workdir, init_from__head="class_means"
+    )
     run = prepare(config, "unused")
     module, variables, card = load_checkpoint(workdir)
     found = init_from.class_means(module, variables, card, run.source, run.mesh)
@@ -128,8 +146,13 @@ def test_training_starts_from_a_torch_checkpoint(pretrained, faces, tmp_path):
     config.init_from.head = "reset"
     run = prepare(config, tmp_path / "run")
     state = init_from.apply(
-        run.start, run.new_state(), config,
-        module=run.module, card=run.card, source=run.source, mesh=run.mesh,
+        run.start,
+        run.new_state(),
+        config,
+        module=run.module,
+        card=run.card,
+        source=run.source,
+        mesh=run.mesh,
     )
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], variables["params"])
 
@@ -178,8 +201,15 @@ def test_eight_devices_embed_as_one_does(pretrained, faces):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_older_checkpoints(faces, tmp_path):
-    config = settings("synthetic_pretrain", faces, steps=6, checkpoint__every=1, log_every=6,
-                      evaluation__every=-1, optimizer__learning_rate=1e30)
+    config = settings(
+        "synthetic_pretrain",
+        faces,
+        steps=6,
+        checkpoint__every=1,
+        log_every=6,
+        evaluation__every=-1,
+        optimizer__learning_rate=1e30,
+    )
     with pytest.raises(UserError, match="lower config.optimizer.learning_rate"):
         train_and_evaluate(config, tmp_path / "run")
     steps = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]

@@ -11,7 +11,7 @@ STEPS = 5
 
 
 def assert_close(found, wanted, tolerance=1e-5, floor=1e-3):
-    """Every leaf to `tolerance` of the largest value of that leaf, or of `floor` if that is more."""
+    """Every leaf to `tolerance` of its largest value, or of `floor` if that is more."""
 
     def check(path, a, b):
         scale = max(float(np.max(np.abs(b))), floor)
@@ -88,9 +88,11 @@ def test_batch_norm_per_device_differs_from_global_and_stays_whole(trainer):
     state, _ = own.run(1)
     everywhere, _ = trainer("ddl", devices=8).run(1)
     mean = state.batch_stats["bn1"]["mean"]
-    # The mean of the devices' means is the mean of all; the variances miss what lies between them.
+    # The mean of the devices' means is the mean of all; their variances miss what lies between.
     np.testing.assert_allclose(mean, everywhere.batch_stats["bn1"]["mean"], atol=1e-6)
-    assert np.abs(state.batch_stats["bn1"]["var"] - everywhere.batch_stats["bn1"]["var"]).max() > 1e-6
+    assert (
+        np.abs(state.batch_stats["bn1"]["var"] - everywhere.batch_stats["bn1"]["var"]).max() > 1e-6
+    )
 
 
 def test_frozen_batch_norm_keeps_its_statistics(trainer):

@@ -4,10 +4,8 @@ Needs no network and no TensorFlow.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import functools
-import io
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -18,8 +16,10 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
+from ddl_jax.data.source import Record
 from ddl_jax.data.synthetic_faces import domains
 from ddl_jax.data.synthetic_faces.render import render_identity
+from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
 from ddl_jax.errors import UserError
 
 _JPEG_QUALITY = 95
@@ -41,16 +41,25 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"train_identities": 1, "test_identities": 1, "easy_views": 1, "hard_views": 0,
-                 "size": 32, "seed": 0}
+        least = {
+            "train_identities": 1,
+            "test_identities": 1,
+            "easy_views": 1,
+            "hard_views": 0,
+            "size": 32,
+            "seed": 0,
+        }
         for field, low in least.items():
             value = getattr(self, field)
             if not isinstance(value, int) or value < low:
-                raise UserError(f"synthetic_faces: {field} is {value!r}: use a whole number of at "
-                                f"least {low}")
-        self.name = (f"train{self.train_identities}_test{self.test_identities}"
-                     f"_easy{self.easy_views}_hard{self.hard_views}"
-                     f"_size{self.size}_seed{self.seed}")
+                raise UserError(
+                    f"synthetic_faces: {field} is {value!r}: use a whole number of at least {low}"
+                )
+        self.name = (
+            f"train{self.train_identities}_test{self.test_identities}"
+            f"_easy{self.easy_views}_hard{self.hard_views}"
+            f"_size{self.size}_seed{self.seed}"
+        )
 
     @property
     def views(self) -> dict[str, int]:
@@ -58,15 +67,19 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
         return {domains.EASY: self.easy_views} | dict.fromkeys(domains.HARD, self.hard_views)
 
 
-def _encode_identity(identity: int, seed: int, views: dict[str, int], size: int
-                     ) -> list[tuple[str, int, bytes]]:
+def _encode_identity(
+    identity: int, seed: int, views: dict[str, int], size: int
+) -> list[tuple[str, int, bytes]]:
     """All pictures of an identity as (domain, view number, JPEG)."""
+
     def jpeg(image: np.ndarray) -> bytes:
         _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         return data.tobytes()
 
-    return [(domain, number, jpeg(image))
-            for domain, number, image in render_identity(seed, identity, views, size)]
+    return [
+        (domain, number, jpeg(image))
+        for domain, number, image in render_identity(seed, identity, views, size)
+    ]
 
 
 def _available_cores() -> int:
@@ -74,11 +87,13 @@ def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _encode_identities(identities: range, config: SyntheticFacesConfig
-                       ) -> Iterator[list[tuple[str, int, bytes]]]:
+def _encode_identities(
+    identities: range, config: SyntheticFacesConfig
+) -> Iterator[list[tuple[str, int, bytes]]]:
     """The pictures of each identity in order, on all cores; one core makes the same bytes."""
-    encode = functools.partial(_encode_identity, seed=config.seed, views=config.views,
-                               size=config.size)
+    encode = functools.partial(
+        _encode_identity, seed=config.seed, views=config.views, size=config.size
+    )
     workers = min(_available_cores(), len(identities) // _IDENTITIES_PER_WORKER)
     if workers < 2:
         yield from map(encode, identities)
@@ -86,8 +101,11 @@ def _encode_identities(identities: range, config: SyntheticFacesConfig
     # Not by fork: JAX, which the caller may have started, has threads. And not by threads: the
     # many small array operations hold the interpreter's lock, and two gain nothing.
     with concurrent.futures.ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"),
-            initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=cv2.setNumThreads,
+        initargs=(1,),
+    ) as pool:
         yield from pool.map(encode, identities, chunksize=_IDENTITIES_PER_TASK)
 
 
@@ -98,17 +116,11 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [SyntheticFacesConfig()]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.builder_config.size
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict({
-                "image": tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg"),
-                "label": np.int64,  # 0 to the number of identities of the split, less one
-                "identity": tfds.features.Text(),
-                "path": tfds.features.Text(),
-                "domain": tfds.features.Text(),
-            }),
+            features=record_features(),
             # The order on disk is the order made: identities together, domains in their order.
-            disable_shuffling=True)
+            disable_shuffling=True,
+        )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         config = self.builder_config
@@ -123,27 +135,15 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
         pictures = _encode_identities(identities, self.builder_config)
         for label, (identity, views) in enumerate(zip(identities, pictures)):
             for domain, number, jpeg in views:
-                yield key, {
-                    "image": io.BytesIO(jpeg),
-                    "label": label,
-                    "identity": f"{identity:06d}",
-                    "path": f"{split}/{identity:06d}/{domain}/{number}.jpg",
-                    "domain": domain,
-                }
+                record = Record(
+                    image=jpeg,
+                    label=label,
+                    identity=f"{identity:06d}",
+                    path=f"{split}/{identity:06d}/{domain}/{number}.jpg",
+                    domain=domain,
+                )
+                yield key, as_example(record)
                 key += 1
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Keeps TFDS from announcing downloads, of which there are none, and custom configs."""
-    tfds.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None) -> SyntheticFaces:
@@ -161,13 +161,17 @@ def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None
       The builder, ready for `as_data_source(split)`.
     """
     config = config or SyntheticFacesConfig()
-    with _quiet_tfds():
+    with quiet_tfds():
         builder = SyntheticFaces(data_dir=data_dir, config=config, file_format="array_record")
         prepared = builder.is_prepared()
     if not prepared:
         count = config.train_identities + config.test_identities
-        logging.info("rendering synthetic_faces: %d identities of %d pictures into %s", count,
-                     sum(config.views.values()), builder.data_dir)
-        with _quiet_tfds():
+        logging.info(
+            "rendering synthetic_faces: %d identities of %d pictures into %s",
+            count,
+            sum(config.views.values()),
+            builder.data_dir,
+        )
+        with quiet_tfds():
             builder.download_and_prepare()
     return builder

@@ -1,6 +1,6 @@
 """A grid of faces: a row an identity, a column a view.
 
-    python -m ddl_jax.data.synthetic_faces.contact_sheet --out=docs/pictures/synthetic_faces.png
+python -m ddl_jax.data.synthetic_faces.contact_sheet --out=docs/pictures/synthetic_faces.png
 """
 
 import argparse
@@ -19,17 +19,28 @@ _HEADER = 22  # pixels for the domains' names
 
 def contact_sheet(seed: int, identities: range, views: dict[str, int], size: int) -> np.ndarray:
     """The pictures of `identities`, uint8 RGB; `views` says how many of each domain, in order."""
-    rows = [np.stack([image for _, _, image in render_identity(seed, number, views, size)])
-            for number in identities]
-    grid = np.pad(np.stack(rows), ((0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0)),
-                  constant_values=255)
+    rows = [
+        np.stack([image for _, _, image in render_identity(seed, number, views, size)])
+        for number in identities
+    ]
+    grid = np.pad(
+        np.stack(rows), ((0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0)), constant_values=255
+    )
     count, columns, step, _, _ = grid.shape
     sheet = grid.transpose(0, 2, 1, 3, 4).reshape(count * step, columns * step, 3)
     header = np.full((_HEADER, columns * step, 3), 255, np.uint8)
     column = 0
     for domain, number in views.items():
-        cv2.putText(header, domain.replace("_", " "), (column * step + 2, _HEADER - 7),
-                    cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
+        cv2.putText(
+            header,
+            domain.replace("_", " "),
+            (column * step + 2, _HEADER - 7),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.4,
+            (40, 40, 40),
+            1,
+            cv2.LINE_AA,
+        )
         column += number
     return np.concatenate([header, sheet])
 

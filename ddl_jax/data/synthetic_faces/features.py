@@ -38,7 +38,7 @@ def _paint_eye(texture, face: Identity, solid: Solid, view: View, side: int) -> 
     lids = place(np.concatenate([upper, lower[::-1]]))
     low = np.floor(lids.min(0)).astype(int) - 1
     high = np.ceil(lids.max(0)).astype(int) + 2
-    region = texture[low[1]:high[1], low[0]:high[0]]
+    region = texture[low[1] : high[1], low[0] : high[0]]
     eye = np.empty_like(region)
     eye[:] = (232, 228, 222)
     scale = FACE_CHART.per_unit
@@ -66,8 +66,9 @@ def _paint_brow(texture, face: Identity, solid: Solid, view: View, side: int) ->
     across = face.brow_length * (2 * _CURVE - 1)
     arch = -face.brow_arch * np.sin(np.pi * np.clip(1.25 * _CURVE, 0, 1)) ** 1.2
     thick = face.brow_thickness * np.clip(1.25 - _CURVE, 0, 1) * np.clip(0.5 + 4 * _CURVE, 0, 1)
-    outline = np.concatenate([np.stack([across, arch - thick], 1),
-                              np.stack([across, arch + thick], 1)[::-1]])
+    outline = np.concatenate(
+        [np.stack([across, arch - thick], 1), np.stack([across, arch + thick], 1)[::-1]]
+    )
     centre = (face.eye_distance + 0.02, face.eye_height - face.brow_height - view.brow_raise)
     points = _turned(outline, centre, face.brow_slant)
     points = points if side > 0 else mirror(points)
@@ -115,8 +116,11 @@ def _paint_mouth(texture, face: Identity, solid: Solid, view: View) -> None:
         fill(texture, place(top, bottom), _INSIDE)
         fill(texture, place(top, np.minimum(bottom, top + 0.045 * _ARCH)), _TEETH)
     else:
-        stroke(texture, FACE_CHART.place(solid, np.stack([x, (top + bottom) / 2], 1)),
-               face.lip_colour * 0.36)
+        stroke(
+            texture,
+            FACE_CHART.place(solid, np.stack([x, (top + bottom) / 2], 1)),
+            face.lip_colour * 0.36,
+        )
     _paint_folds(texture, face, solid, view, half)
 
 
@@ -144,8 +148,16 @@ def lens_outline(shape: Glasses, x: float, y: float, size: float) -> np.ndarray:
     return unit * (half * size, high * size) + (x, y)
 
 
-def paint_glasses(texture, face: Identity, solid: Solid, shape: Glasses, size: float, colour,
-                  lens_opacity: float, lens_colour) -> None:
+def paint_glasses(
+    texture,
+    face: Identity,
+    solid: Solid,
+    shape: Glasses,
+    size: float,
+    colour,
+    lens_opacity: float,
+    lens_colour,
+) -> None:
     """Frames, bridge, temples, and the lenses' tint."""
     x, y = face.eye_distance + 0.01, face.eye_height + 0.02
     lens = lens_outline(shape, x, y, size)
@@ -169,6 +181,14 @@ def paint_features(skin: np.ndarray, face: Identity, solid: Solid, view: View) -
         _paint_eye(texture, face, solid, view, side)
         _paint_brow(texture, face, solid, view, side)
     if face.glasses:
-        paint_glasses(texture, face, solid, face.glasses, face.glasses_size, face.glasses_colour,
-                      0.12, (225, 235, 245))
+        paint_glasses(
+            texture,
+            face,
+            solid,
+            face.glasses,
+            face.glasses_size,
+            face.glasses_colour,
+            0.12,
+            (225, 235, 245),
+        )
     return texture

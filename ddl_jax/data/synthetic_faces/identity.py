@@ -12,12 +12,35 @@ import numpy as np
 # Separates the random stream of identities from that of views (see `view.py`).
 _STREAM = 1
 
-_SKIN = np.array([[250, 218, 196], [236, 192, 162], [214, 162, 126], [180, 126, 90],
-                  [136, 92, 64], [92, 62, 46]], np.float32)  # along the melanin axis
-_HAIR = np.array([[26, 22, 22], [58, 38, 28], [98, 64, 40], [140, 84, 46], [196, 152, 92],
-                  [226, 198, 142], [156, 62, 30], [150, 148, 148], [222, 220, 216]], np.float32)
-_IRIS = np.array([[58, 36, 22], [98, 64, 34], [112, 110, 56], [72, 110, 84], [76, 118, 160],
-                  [128, 144, 156]], np.float32)
+_SKIN = np.array(
+    [
+        [250, 218, 196],
+        [236, 192, 162],
+        [214, 162, 126],
+        [180, 126, 90],
+        [136, 92, 64],
+        [92, 62, 46],
+    ],
+    np.float32,
+)  # along the melanin axis
+_HAIR = np.array(
+    [
+        [26, 22, 22],
+        [58, 38, 28],
+        [98, 64, 40],
+        [140, 84, 46],
+        [196, 152, 92],
+        [226, 198, 142],
+        [156, 62, 30],
+        [150, 148, 148],
+        [222, 220, 216],
+    ],
+    np.float32,
+)
+_IRIS = np.array(
+    [[58, 36, 22], [98, 64, 34], [112, 110, 56], [72, 110, 84], [76, 118, 160], [128, 144, 156]],
+    np.float32,
+)
 
 
 class Beard(enum.IntEnum):
@@ -121,14 +144,21 @@ def _draw_hair(rng: np.random.Generator) -> Hair:
     long = not bald and rng.random() < 0.45
     curl = rng.random() ** 2
     fringe = uniform(0.1, 0.34) if rng.random() < (0.4 if long else 0.2) else 0.0
-    colour = _HAIR[rng.choice(len(_HAIR), p=[.2, .16, .14, .1, .1, .1, .08, .07, .05])]
+    colour = _HAIR[rng.choice(len(_HAIR), p=[0.2, 0.16, 0.14, 0.1, 0.1, 0.1, 0.08, 0.07, 0.05])]
     return Hair(
         colour=np.clip(colour * uniform(0.8, 1.15) + rng.normal(0, 5, 3), 8, 245),
-        bald=bald, hairline=uniform(-0.74, -0.46),
-        recession=uniform(0.0, 0.05 if fringe else 0.26), part=uniform(-0.4, 0.4), fringe=fringe,
-        top=uniform(0.03, 0.13) + 0.16 * curl, side=uniform(0.02, 0.09) + 0.2 * curl * long,
-        sideburn=uniform(-0.25, 0.3), curl=curl, streaks=uniform(0.1, 0.4),
-        length=uniform(0.7, 1.6) if long else uniform(0.2, 0.5))
+        bald=bald,
+        hairline=uniform(-0.74, -0.46),
+        recession=uniform(0.0, 0.05 if fringe else 0.26),
+        part=uniform(-0.4, 0.4),
+        fringe=fringe,
+        top=uniform(0.03, 0.13) + 0.16 * curl,
+        side=uniform(0.02, 0.09) + 0.2 * curl * long,
+        sideburn=uniform(-0.25, 0.3),
+        curl=curl,
+        streaks=uniform(0.1, 0.4),
+        length=uniform(0.7, 1.6) if long else uniform(0.2, 0.5),
+    )
 
 
 def draw_identity(seed: int, number: int) -> Identity:
@@ -140,27 +170,50 @@ def draw_identity(seed: int, number: int) -> Identity:
     redness = skin * np.array([uniform(-0.05, 0.1), uniform(-0.36, -0.16), uniform(-0.3, -0.1)])
     return Identity(
         number=number,
-        width=uniform(0.6, 0.82), taper=uniform(0.0, 0.36), jaw=uniform(2.0, 5.5),
-        skull=uniform(2.2, 3.0), depth=uniform(0.78, 0.92),
-        skin=skin, texture_seed=int(rng.integers(2**31)), blotches=uniform(0.02, 0.12),
+        width=uniform(0.6, 0.82),
+        taper=uniform(0.0, 0.36),
+        jaw=uniform(2.0, 5.5),
+        skull=uniform(2.2, 3.0),
+        depth=uniform(0.78, 0.92),
+        skin=skin,
+        texture_seed=int(rng.integers(2**31)),
+        blotches=uniform(0.02, 0.12),
         freckles=int(rng.integers(20, 90)) if rng.random() < 0.2 * (1.4 - melanin) else 0,
-        moles=int(rng.poisson(1.2)), blush=uniform(0, 0.35), wrinkles=uniform() ** 2,
-        eye_distance=uniform(0.23, 0.37), eye_height=uniform(-0.16, 0.08),
-        eye_width=uniform(0.1, 0.165), eye_opening=uniform(0.034, 0.08),
-        eye_slant=uniform(-0.2, 0.26), eye_lid=uniform(0.015, 0.06), lashes=uniform(),
+        moles=int(rng.poisson(1.2)),
+        blush=uniform(0, 0.35),
+        wrinkles=uniform() ** 2,
+        eye_distance=uniform(0.23, 0.37),
+        eye_height=uniform(-0.16, 0.08),
+        eye_width=uniform(0.1, 0.165),
+        eye_opening=uniform(0.034, 0.08),
+        eye_slant=uniform(-0.2, 0.26),
+        eye_lid=uniform(0.015, 0.06),
+        lashes=uniform(),
         iris=np.clip(_along(_IRIS, uniform()) * uniform(0.8, 1.2), 10, 220),
-        brow_height=uniform(0.12, 0.22), brow_length=uniform(0.13, 0.21),
-        brow_thickness=uniform(0.014, 0.05), brow_arch=uniform(0.0, 0.07),
-        brow_slant=uniform(-0.22, 0.22), brow_opacity=uniform(0.35, 0.95),
-        nose_length=uniform(0.25, 0.46), nose_width=uniform(0.1, 0.22),
-        nose_bridge=uniform(0.05, 0.1), nose_height=uniform(0.12, 0.28),
-        mouth_height=uniform(0.5, 0.68), mouth_width=uniform(0.15, 0.31),
-        lip_upper=uniform(0.015, 0.07), lip_lower=uniform(0.025, 0.095),
+        brow_height=uniform(0.12, 0.22),
+        brow_length=uniform(0.13, 0.21),
+        brow_thickness=uniform(0.014, 0.05),
+        brow_arch=uniform(0.0, 0.07),
+        brow_slant=uniform(-0.22, 0.22),
+        brow_opacity=uniform(0.35, 0.95),
+        nose_length=uniform(0.25, 0.46),
+        nose_width=uniform(0.1, 0.22),
+        nose_bridge=uniform(0.05, 0.1),
+        nose_height=uniform(0.12, 0.28),
+        mouth_height=uniform(0.5, 0.68),
+        mouth_width=uniform(0.15, 0.31),
+        lip_upper=uniform(0.015, 0.07),
+        lip_lower=uniform(0.025, 0.095),
         lip_colour=np.clip(skin * 0.95 + redness, 20, 235),
-        ear_size=uniform(0.15, 0.25), ear_stand=uniform(0.02, 0.11),
-        cheekbone=uniform(), chin_dimple=uniform() ** 3,
-        beard=Beard(rng.choice(5, p=[.62, .12, .08, .08, .1])),
-        glasses=Glasses(rng.choice(4, p=[.76, .08, .08, .08])), glasses_size=uniform(0.85, 1.2),
-        glasses_colour=rng.choice([[25, 25, 28], [90, 50, 30], [120, 20, 30], [170, 150, 90],
-                                   [40, 60, 110]]).astype(np.float64),
-        hair=_draw_hair(rng))
+        ear_size=uniform(0.15, 0.25),
+        ear_stand=uniform(0.02, 0.11),
+        cheekbone=uniform(),
+        chin_dimple=uniform() ** 3,
+        beard=Beard(rng.choice(5, p=[0.62, 0.12, 0.08, 0.08, 0.1])),
+        glasses=Glasses(rng.choice(4, p=[0.76, 0.08, 0.08, 0.08])),
+        glasses_size=uniform(0.85, 1.2),
+        glasses_colour=rng.choice(
+            [[25, 25, 28], [90, 50, 30], [120, 20, 30], [170, 150, 90], [40, 60, 110]]
+        ).astype(np.float64),
+        hair=_draw_hair(rng),
+    )

@@ -17,23 +17,44 @@ def draw_kind(rng: np.random.Generator) -> str:
     return KINDS[rng.choice(len(KINDS), p=_SHARES)]
 
 
-def paint_worn(texture: np.ndarray, face: Identity, solid: Solid, kind: str,
-               rng: np.random.Generator) -> None:
+def paint_worn(
+    texture: np.ndarray, face: Identity, solid: Solid, kind: str, rng: np.random.Generator
+) -> None:
     """A mask or sunglasses, on the unrolled face in place."""
     if kind == MASK:
         _paint_mask(texture, face, solid, rng)
     elif kind == SUNGLASSES:
         shape = Glasses(rng.integers(1, 4))
-        paint_glasses(texture, face, solid, shape, rng.uniform(1.4, 1.7), rng.uniform(5, 60, 3),
-                      0.97, rng.uniform(5, 45, 3))
+        paint_glasses(
+            texture,
+            face,
+            solid,
+            shape,
+            rng.uniform(1.4, 1.7),
+            rng.uniform(5, 60, 3),
+            0.97,
+            rng.uniform(5, 45, 3),
+        )
 
 
 def _paint_mask(texture, face: Identity, solid: Solid, rng: np.random.Generator) -> None:
-    colour = np.array([[222, 232, 238], [150, 190, 214], [38, 40, 46], [168, 200, 182],
-                       [200, 170, 176]])[rng.integers(5)] + rng.uniform(-12, 12, 3)
+    colour = np.array(
+        [[222, 232, 238], [150, 190, 214], [38, 40, 46], [168, 200, 182], [200, 170, 176]]
+    )[rng.integers(5)] + rng.uniform(-12, 12, 3)
     top = face.eye_height + rng.uniform(0.1, 0.16)
-    outline = np.array([[-0.7, top + 0.12], [-0.3, top + 0.04], [0, top - 0.03], [0.3, top + 0.04],
-                        [0.7, top + 0.12], [0.7, 0.75], [0.5, 1.15], [-0.5, 1.15], [-0.7, 0.75]])
+    outline = np.array(
+        [
+            [-0.7, top + 0.12],
+            [-0.3, top + 0.04],
+            [0, top - 0.03],
+            [0.3, top + 0.04],
+            [0.7, top + 0.12],
+            [0.7, 0.75],
+            [0.5, 1.15],
+            [-0.5, 1.15],
+            [-0.7, 0.75],
+        ]
+    )
     points = FACE_CHART.place(solid, outline)
     for y in (top + 0.18, 0.78):
         for side in (-1, 1):
@@ -86,12 +107,16 @@ def _paint_hand(canvas: np.ndarray, side: int, rng: np.random.Generator) -> None
 
     def place(points):
         points = points * (flip, 1) * scale
-        return np.stack([c * points[:, 0] - s * points[:, 1], s * points[:, 0] + c * points[:, 1]],
-                        1) + centre
+        return (
+            np.stack([c * points[:, 0] - s * points[:, 1], s * points[:, 0] + c * points[:, 1]], 1)
+            + centre
+        )
 
     thumb = oval(-0.21, 0.06, 0.05, 0.15, -0.7)
-    fingers = [oval(x, -0.24 + 0.25 * (x - 0.02) ** 2 + low, 0.05, 0.21, 0.12 * x / 0.1)
-               for x, low in ((-0.13, 0.02), (-0.04, -0.02), (0.05, 0.0), (0.135, 0.06))]
+    fingers = [
+        oval(x, -0.24 + 0.25 * (x - 0.02) ** 2 + low, 0.05, 0.21, 0.12 * x / 0.1)
+        for x, low in ((-0.13, 0.02), (-0.04, -0.02), (0.05, 0.0), (0.135, 0.06))
+    ]
     wrist = np.array([[-0.13, 0.1], [0.15, 0.1], [0.13, 0.9], [-0.1, 0.9]])
     for part in (wrist, thumb, oval(0, 0.06, 0.2, 0.23), *fingers):
         points = place(part)

@@ -53,26 +53,36 @@ def fill(picture: np.ndarray, points: np.ndarray, colour) -> None:
     cv2.fillPoly(picture, [_fixed(points)], _scalar(colour), cv2.LINE_AA, _SHIFT)
 
 
-def stroke(picture: np.ndarray, points: np.ndarray, colour, thickness: int = 1,
-           closed: bool = False) -> None:
+def stroke(
+    picture: np.ndarray, points: np.ndarray, colour, thickness: int = 1, closed: bool = False
+) -> None:
     """An opaque line through points [n, 2]; thickness in whole pixels."""
-    cv2.polylines(picture, [_fixed(points)], closed, _scalar(colour), thickness, cv2.LINE_AA,
-                  _SHIFT)
+    cv2.polylines(
+        picture, [_fixed(points)], closed, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT
+    )
 
 
 def disc(picture: np.ndarray, centre: np.ndarray, radius: float, colour) -> None:
     """An opaque disc; centre and radius in pixels."""
     one = 1 << _SHIFT
-    cv2.circle(picture, tuple(int(round(c * one)) for c in centre), max(1, int(radius * one)),
-               _scalar(colour), -1, cv2.LINE_AA, _SHIFT)
+    cv2.circle(
+        picture,
+        tuple(int(round(c * one)) for c in centre),
+        max(1, int(radius * one)),
+        _scalar(colour),
+        -1,
+        cv2.LINE_AA,
+        _SHIFT,
+    )
 
 
 def _scalar(colour) -> float | tuple[float, ...]:
     return colour if np.isscalar(colour) else tuple(map(float, colour))
 
 
-def soft_shape(picture: np.ndarray, points: np.ndarray, softness: float
-               ) -> tuple[np.ndarray, np.ndarray]:
+def soft_shape(
+    picture: np.ndarray, points: np.ndarray, softness: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The part of a picture that a polygon touches, a view of it, and the polygon's cover there.
 
     The border is `softness` pixels wide (standard deviation); cover is float32, 0 to 1.
@@ -93,8 +103,9 @@ def soft_shape(picture: np.ndarray, points: np.ndarray, softness: float
     return region, mask * np.float32(1 / 255)
 
 
-def glaze(picture: np.ndarray, points: np.ndarray, colour, opacity: float,
-          softness: float = 0.0) -> None:
+def glaze(
+    picture: np.ndarray, points: np.ndarray, colour, opacity: float, softness: float = 0.0
+) -> None:
     """A translucent polygon whose border is `softness` pixels wide (standard deviation)."""
     region, cover = soft_shape(picture, points, softness)
     blend(region, np.asarray(colour, np.float32), cover * np.float32(opacity))
@@ -115,8 +126,9 @@ def blend(region: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
     region[:] = cv2.blendLinear(colour, region.astype(np.float32, copy=False), alpha, 1 - alpha)
 
 
-def oval(x: float, y: float, half_width: float, half_height: float, slant: float = 0.0,
-         corners: int = 20) -> np.ndarray:
+def oval(
+    x: float, y: float, half_width: float, half_height: float, slant: float = 0.0, corners: int = 20
+) -> np.ndarray:
     """The outline of an ellipse turned by `slant` radians; [corners, 2]."""
     c, s = np.cos(slant), np.sin(slant)
     axes = np.array([[c * half_width, s * half_width], [-s * half_height, c * half_height]])
@@ -134,8 +146,9 @@ def mirror(points: np.ndarray) -> np.ndarray:
     return points * np.array([-1.0, 1.0])
 
 
-def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]
-                 ) -> np.ndarray:
+def smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]
+) -> np.ndarray:
     """A smooth random field [h, w], mean about 0 and deviation below 1, of `cells` bumps."""
     return enlarge(rng.standard_normal(cells, dtype=np.float32), shape)
 

@@ -35,8 +35,14 @@ class Sitter:
 
 def make_sitter(face: Identity) -> Sitter:
     head = geo.head_solid(face)
-    return Sitter(face, head, geo.hair_solid(face), paint_skin(face, head),
-                  paint_relief(face, head), paint_hair(face))
+    return Sitter(
+        face,
+        head,
+        geo.hair_solid(face),
+        paint_skin(face, head),
+        paint_relief(face, head),
+        paint_hair(face),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,22 +106,31 @@ def _shape_head(sitter: Sitter, camera: _Camera) -> tuple[np.ndarray, np.ndarray
     # The ridge leans: its upper end sinks in between the eyes.
     high = face.nose_height
     ridge = np.array([0, face.eye_height + 0.5 * length, front + 0.22 * high - 0.09])
-    _add_ellipsoid(camera, depth, cover, ridge, np.array(
-        [1.1 * face.nose_bridge, 0.68 * length, 0.45 * high + 0.03]),
-        tilt=np.arctan(0.75 * high / length), fillet=0.08)
+    _add_ellipsoid(
+        camera,
+        depth,
+        cover,
+        ridge,
+        np.array([1.1 * face.nose_bridge, 0.68 * length, 0.45 * high + 0.03]),
+        tilt=np.arctan(0.75 * high / length),
+        fillet=0.08,
+    )
     tip = np.array([0, tip_y - 0.01, front + 0.42 * high - 0.05])
-    _add_ellipsoid(camera, depth, cover, tip, np.array(
-        [0.55 * face.nose_width, 0.09, 0.5 * high]), fillet=0.06)
+    _add_ellipsoid(
+        camera, depth, cover, tip, np.array([0.55 * face.nose_width, 0.09, 0.5 * high]), fillet=0.06
+    )
     for side in (-1, 1):
         wing = np.array([side * 0.6 * face.nose_width, tip_y + 0.015, front - 0.02])
-        _add_ellipsoid(camera, depth, cover, wing, np.array(
-            [0.42 * face.nose_width, 0.065, 0.11]), fillet=0.05)
+        _add_ellipsoid(
+            camera, depth, cover, wing, np.array([0.42 * face.nose_width, 0.065, 0.11]), fillet=0.05
+        )
     return depth, cover
 
 
 def _remap(picture: np.ndarray, chart, angle: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return cv2.remap(picture, *chart.to_pixels(angle, y), cv2.INTER_LINEAR,
-                     borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(
+        picture, *chart.to_pixels(angle, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _shade(height: np.ndarray, camera: _Camera, view: View, shine: float) -> np.ndarray:
@@ -153,9 +168,15 @@ def _paint_bust(canvas, face: Identity, camera: _Camera, view: View, level: floa
     shoulders = oval(*(base + (0, 0.42 * scale)), 1.35 * scale, 0.85 * scale)
     glaze(canvas, shoulders, view.clothes * level, 1.0, 0.7)
     half = 0.5 * face.width * scale
-    throat = np.array([neck + (-half, -0.4 * scale), neck + (half, -0.4 * scale),
-                       base + (1.05 * half, -0.25 * scale), base + (0, 0.02 * scale),
-                       base - (1.05 * half, 0.25 * scale)])
+    throat = np.array(
+        [
+            neck + (-half, -0.4 * scale),
+            neck + (half, -0.4 * scale),
+            base + (1.05 * half, -0.25 * scale),
+            base + (0, 0.02 * scale),
+            base - (1.05 * half, 0.25 * scale),
+        ]
+    )
     glaze(canvas, throat, face.skin * 0.72 * level, 1.0, 0.8)
     chin = camera.project(np.array([0, 0.98, 0.4])) - (0, 0.1 * scale)
     shadow = face.skin * 0.4 * level
@@ -224,9 +245,13 @@ def render_view(sitter: Sitter, seed: int, domain: str, number: int, size: int) 
     return render(sitter, draw_view(rng, domain), rng, size)
 
 
-def render_identity(seed: int, identity: int, views: dict[str, int], size: int
-                    ) -> list[tuple[str, int, np.ndarray]]:
+def render_identity(
+    seed: int, identity: int, views: dict[str, int], size: int
+) -> list[tuple[str, int, np.ndarray]]:
     """All pictures of one identity as (domain, view number, image); `views` counts by domain."""
     sitter = make_sitter(draw_identity(seed, identity))
-    return [(domain, number, render_view(sitter, seed, domain, number, size))
-            for domain, count in views.items() for number in range(count)]
+    return [
+        (domain, number, render_view(sitter, seed, domain, number, size))
+        for domain, count in views.items()
+        for number in range(count)
+    ]

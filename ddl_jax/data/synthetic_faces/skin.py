@@ -5,8 +5,16 @@ import numpy as np
 from ddl_jax.data.synthetic_faces.geometry import Solid
 from ddl_jax.data.synthetic_faces.identity import Beard, Identity
 from ddl_jax.data.synthetic_faces.painting import (
-    Chart, blend, disc, glaze, mirror, oval, smooth_noise, soft_shape,
-    spread)
+    Chart,
+    blend,
+    disc,
+    glaze,
+    mirror,
+    oval,
+    smooth_noise,
+    soft_shape,
+    spread,
+)
 
 FACE_CHART = Chart(columns=512, rows=232, y_low=-1.16, y_high=1.16)
 
@@ -18,6 +26,7 @@ def _both_sides(picture, solid, points, colour, opacity, softness) -> None:
 
 def _spots(picture: np.ndarray, face: Identity, solid: Solid, rng: np.random.Generator) -> None:
     """Freckles over nose and cheeks, moles anywhere on the face."""
+
     def place(x, y):
         return FACE_CHART.place(solid, np.array([[x, y]]))[0]
 
@@ -39,16 +48,36 @@ def _beard_mask(face: Identity, solid: Solid) -> np.ndarray:
         glaze(mask, FACE_CHART.place(solid, points), amount, 1.0, softness)
 
     if face.beard in (Beard.STUBBLE, Beard.FULL):
-        jaw = np.array([[-0.9, 0.05], [-0.62, 0.08], [-0.5, mouth - 0.15], [-half, mouth - 0.14],
-                        [half, mouth - 0.14], [0.5, mouth - 0.15], [0.62, 0.08], [0.9, 0.05],
-                        [0.9, 1.1], [-0.9, 1.1]])
+        jaw = np.array(
+            [
+                [-0.9, 0.05],
+                [-0.62, 0.08],
+                [-0.5, mouth - 0.15],
+                [-half, mouth - 0.14],
+                [half, mouth - 0.14],
+                [0.5, mouth - 0.15],
+                [0.62, 0.08],
+                [0.9, 0.05],
+                [0.9, 1.1],
+                [-0.9, 1.1],
+            ]
+        )
         grow(jaw, 1.0, 5.0)
         grow(oval(0, mouth + 0.02, half * 1.02, 0.1), 0.0)
     if face.beard in (Beard.MOUSTACHE, Beard.GOATEE, Beard.FULL):
         y = mouth - face.lip_upper
-        lip = np.array([[-half * 1.1, y + 0.09], [-half * 0.7, y - 0.06], [0, y - 0.09],
-                        [half * 0.7, y - 0.06], [half * 1.1, y + 0.09], [half * 0.6, y + 0.005],
-                        [0, y - 0.01], [-half * 0.6, y + 0.005]])
+        lip = np.array(
+            [
+                [-half * 1.1, y + 0.09],
+                [-half * 0.7, y - 0.06],
+                [0, y - 0.09],
+                [half * 0.7, y - 0.06],
+                [half * 1.1, y + 0.09],
+                [half * 0.6, y + 0.005],
+                [0, y - 0.01],
+                [-half * 0.6, y + 0.005],
+            ]
+        )
         grow(lip, 1.0, 1.5)
     if face.beard == Beard.GOATEE:
         grow(oval(0, 0.92, half * 0.8, 0.2), 1.0)
@@ -66,10 +95,15 @@ def paint_skin(face: Identity, solid: Solid) -> np.ndarray:
     _both_sides(skin, solid, oval(0.4, 0.27, 0.15, 0.11), flush, face.blush, 8)
     shadow = face.skin * (0.78, 0.7, 0.72)
     eye, wrinkles = face.eye_height, face.wrinkles
-    _both_sides(skin, solid, oval(face.eye_distance, eye + 0.11, 0.12, 0.03), shadow,
-                0.25 + 0.5 * wrinkles, 3)
-    _both_sides(skin, solid, oval(face.eye_distance, eye - 0.03, 0.19, 0.1), shadow,
-                0.35, 5)
+    _both_sides(
+        skin,
+        solid,
+        oval(face.eye_distance, eye + 0.11, 0.12, 0.03),
+        shadow,
+        0.25 + 0.5 * wrinkles,
+        3,
+    )
+    _both_sides(skin, solid, oval(face.eye_distance, eye - 0.03, 0.19, 0.1), shadow, 0.35, 5)
     for line in range(3):
         y = eye - face.brow_height - 0.15 - 0.07 * line
         glaze(skin, FACE_CHART.place(solid, oval(0, y, 0.28, 0.007)), shadow, 0.55 * wrinkles, 1.2)

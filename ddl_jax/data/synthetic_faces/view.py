@@ -52,13 +52,26 @@ def draw_view(rng: np.random.Generator, domain: str) -> View:
     uniform = rng.uniform
     yaw = domains.draw_yaw(rng, domain)
     return View(
-        domain=domain, yaw=yaw, pitch=uniform(-0.08, 0.08), roll=uniform(-0.04, 0.04),
-        shift=(uniform(-0.012, 0.012), uniform(-0.012, 0.012)), scale=uniform(0.98, 1.03),
-        smile=uniform(-0.1, 0.8), mouth_open=max(0.0, uniform(-1.2, 0.8)),
-        brow_raise=uniform(-0.01, 0.03), eye_closure=uniform(0, 0.25),
+        domain=domain,
+        yaw=yaw,
+        pitch=uniform(-0.08, 0.08),
+        roll=uniform(-0.04, 0.04),
+        shift=(uniform(-0.012, 0.012), uniform(-0.012, 0.012)),
+        scale=uniform(0.98, 1.03),
+        smile=uniform(-0.1, 0.8),
+        mouth_open=max(0.0, uniform(-1.2, 0.8)),
+        brow_raise=uniform(-0.01, 0.03),
+        eye_closure=uniform(0, 0.25),
         gaze=(uniform(-1, 1), uniform(-0.5, 0.5)),
-        light=_draw_light(rng), ambient=uniform(0.5, 0.6), diffuse=uniform(0.5, 0.62),
+        light=_draw_light(rng),
+        ambient=uniform(0.5, 0.6),
+        diffuse=uniform(0.5, 0.62),
         tint=1 + rng.uniform(-1, 1) * np.array([0.03, 0.0, -0.04]) + rng.normal(0, 0.01, 3),
-        gamma=uniform(0.92, 1.1), clothes=uniform(30, 200) + uniform(-30, 30, 3),
-        background=uniform(40, 200) + uniform(-30, 30, 3) + uniform(-25, 25, (4, 4, 1))
-        + uniform(-12, 12, (4, 4, 3)), noise=uniform(0.5, 3))
+        gamma=uniform(0.92, 1.1),
+        clothes=uniform(30, 200) + uniform(-30, 30, 3),
+        background=uniform(40, 200)
+        + uniform(-30, 30, 3)
+        + uniform(-25, 25, (4, 4, 1))
+        + uniform(-12, 12, (4, 4, 3)),
+        noise=uniform(0.5, 3),
+    )
