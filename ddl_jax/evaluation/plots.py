@@ -57,7 +57,7 @@ def plot_distributions(
             easy = similarities[domains[0]] if row else None
             _distribution_panel(axes[row, column], similarities[name], easy, grid, top)
     for row, name in enumerate(domains):
-        label = name if row else f"{name} (easy)"
+        label = name if row else f"{name}\n(teacher)"
         axes[row, 0].set_ylabel(label, fontsize=12, color=_INK)
     for axis in axes[-1]:
         axis.set_xlabel("cosine similarity", fontsize=11, color=_INK)

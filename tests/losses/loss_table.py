@@ -99,6 +99,7 @@ LOSSES = [
     Loss("cosine_logits", "rows", losses.cosine_logits),
     Loss("arcface_logits[monotone]", "cosine", _logits(losses.arcface_logits)),
     Loss("arcface_logits[none]", "cosine", _logits(losses.arcface_logits, beyond_pi="none")),
+    Loss("margin_logits", "cosine", _logits(losses.margin_logits, margin=losses.arcface_margin())),
     Loss("cosface_logits", "cosine", _logits(losses.cosface_logits)),
     Loss("combined_margin_logits", "cosine", _logits(losses.combined_margin_logits, **_COMBINED)),
     Loss("margin_softmax_loss[arcface]", "rows", _softmax(losses.arcface_margin())),
