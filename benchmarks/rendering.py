@@ -1,6 +1,6 @@
 """How many people a minute does synthetic_faces render on one core?
 
-    python benchmarks/rendering.py
+    python -m benchmarks.rendering
 
 Prints the median over blocks of identities, with the default number of views, JPEG included, and
 the limit: what encoding alone would allow.

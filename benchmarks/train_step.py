@@ -1,6 +1,6 @@
 """How fast is a training step, and how much of it is the network alone?
 
-    python benchmarks/train_step.py --network=iresnet50 --batch=128 --classes=100000 --dtype=bfloat16
+    python -m benchmarks.train_step --network=iresnet50 --batch=128 --dtype=bfloat16
 
 Prints images/s of the whole step (forward, sharded margin softmax, backward, SGD) on all devices,
 and its time as a ratio to forward and backward of the backbone alone, measured in turns.
