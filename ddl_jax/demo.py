@@ -28,45 +28,37 @@ _BEFORE, _MARGIN, _DDL = "before", "margin_only", "ddl"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, help="where data and runs are kept")
-    parser.add_argument("--variant", default="", help="of the configs, e.g. runlocal")
+    parser.add_argument("--seed", type=int, default=0, help="of networks and batches")
     arguments = parser.parse_args()
-    root = arguments.workdir
-    colon = f":{arguments.variant}" if arguments.variant else ""
-    data = f"--config.data.path={root}/data"
-    tune = [
-        "train.py",
-        f"--config=configs/synthetic_ddl.py{colon}",
-        data,
-        f"--config.init_from.path={root}/{_BEFORE}",
-    ]
-    phases = {
-        "rendering and pretraining": [
-            "train.py",
-            f"--config=configs/synthetic_pretrain.py{colon}",
-            data,
-            f"--workdir={root}/{_BEFORE}",
-        ],
-        "fine-tuning, margin softmax alone": [
-            *tune,
-            f"--workdir={root}/{_MARGIN}",
-            "--config.loss.distillation.weight=0",
-        ],
-        "fine-tuning, DDL": [*tune, f"--workdir={root}/{_DDL}"],
-        "report": [
-            "eval.py",
-            f"--workdir={root}/{_DDL}",
-            f"--before={root}/{_BEFORE},{root}/{_MARGIN}",
-        ],
-    }
     seconds = {}
-    for phase, command in phases.items():
+    for phase, command in _phases(arguments.workdir, arguments.seed).items():
         start = time.perf_counter()
         status = _run(phase, command)
         if status:
             return status
         seconds[phase] = time.perf_counter() - start
     print("\n" + "\n".join(f"{phase}: {spent:.0f} s" for phase, spent in seconds.items()))
-    return _conclude({name: epath.Path(root) / name for name in (_BEFORE, _MARGIN, _DDL)})
+    root = epath.Path(arguments.workdir)
+    return _conclude({name: root / name for name in (_BEFORE, _MARGIN, _DDL)})
+
+
+def _phases(root: str, seed: int) -> dict[str, list[str]]:
+    """The commands of the demo, by what they do."""
+    common = [f"--config.data.path={root}/data", f"--config.seed={seed}"]
+    start = f"--config.init_from.path={root}/{_BEFORE}"
+    tune = ["train.py", "--config=configs/synthetic_ddl.py", *common, start]
+    pretrain = ["train.py", "--config=configs/synthetic_pretrain.py", *common]
+    before = f"--before={root}/{_BEFORE},{root}/{_MARGIN}"
+    return {
+        "rendering and pretraining": [*pretrain, f"--workdir={root}/{_BEFORE}"],
+        "fine-tuning, margin softmax alone": [
+            *tune,
+            f"--workdir={root}/{_MARGIN}",
+            "--config.loss.distillation.weight=0",
+        ],
+        "fine-tuning, DDL": [*tune, f"--workdir={root}/{_DDL}"],
+        "report": ["eval.py", f"--workdir={root}/{_DDL}", before],
+    }
 
 
 def _run(phase: str, command: list[str]) -> int:

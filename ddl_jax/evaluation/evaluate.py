@@ -71,6 +71,18 @@ def evaluate(
     return results
 
 
+def seen_identities(config: config_lib.Config, training: Source, source: Source) -> int:
+    """How many identities of an evaluation were trained on: its numbers flatter by as much.
+
+    Names are compared, so the two must come from one data set; else nothing is known and 0 said.
+    """
+    trained, evaluated = config.data, config_lib.evaluation_data(config)
+    same = ("source", "path", "split")
+    if any(getattr(trained, key) != getattr(evaluated, key) for key in same):
+        return 0
+    return len(np.intersect1d(training.index.identities, source.index.identities))
+
+
 def protocol_card(
     card: ModelCard, source: Source, settings: config_lib.Evaluation, step: int
 ) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from ddl_jax.config import Config
 from ddl_jax.data import pairs as pairs_lib
 from ddl_jax.data.pipeline import batches
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.evaluate import evaluate, protocol_card, report, write_evaluation
+from ddl_jax.evaluation.evaluate import (
+    evaluate,
+    protocol_card,
+    report,
+    write_evaluation,
+)
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.training import init_from
 from ddl_jax.training.checkpoint import Checkpoints, config_path
@@ -158,15 +163,21 @@ def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:
 
 
 def _describe(run: Run, state: TrainState, origin: str) -> str:
-    index = run.source.index
+    index, mesh = run.source.index, run.mesh
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params["backbone"]))
-    return (
-        f"{origin}\n"
+    lines = [
+        origin,
         f"{run.card.network}: {size:,} parameters; "
         f"{len(index)} images of {run.classes} identities; "
-        f"{run.config.batch_size} x {run.sampler.images} images a step on {run.mesh.size} "
-        f"{run.mesh.devices.flat[0].platform} device(s)"
-    )
+        f"{run.config.batch_size} x {run.sampler.images} images a step on {mesh.size} "
+        f"{mesh.devices.flat[0].platform} device(s)",
+    ]
+    if run.seen:
+        lines.append(
+            f"ATTENTION: {run.seen} identities of the evaluation are trained on, and flatter it; "
+            "set config.data.identities and config.evaluation.data.identities apart"
+        )
+    return "\n".join(lines)
 
 
 def _evaluate(run: Run, state: TrainState, step: int, progress: Progress) -> None:

@@ -23,7 +23,7 @@ from ddl_jax.data.pipeline import BatchRows
 from ddl_jax.data.sampling import DDLSampler, ImageSampler, Sampler
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.evaluate import check_evaluation
+from ddl_jax.evaluation.evaluate import check_evaluation, seen_identities
 from ddl_jax.models import ModelCard
 from ddl_jax.training import init_from
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path, read_config
@@ -58,6 +58,13 @@ class Run:
     def classes(self) -> int:
         """Identities of the training data."""
         return self.source.index.classes
+
+    @property
+    def seen(self) -> int:
+        """Identities of the evaluation that are trained on."""
+        if self.evaluation_source is None:
+            return 0
+        return seen_identities(self.config, self.source, self.evaluation_source)
 
     def rows(self) -> BatchRows:
         """This host's rows of all batches."""

@@ -214,3 +214,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_older_checkpoints(fac
         train_and_evaluate(config, tmp_path / "run")
     steps = [int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()]
     assert max(steps) < 6
+
+
+def test_evaluating_on_people_that_are_trained_on_is_said(faces, tmp_path, capsys):
+    apart = prepare(settings("synthetic_pretrain", faces), "unused")
+    assert apart.seen == 0
+    config = settings("synthetic_pretrain", faces, evaluation__data__split="train", steps=1)
+    train_and_evaluate(config, tmp_path / "run")
+    assert "ATTENTION: 12 identities of the evaluation are trained on" in capsys.readouterr().out
