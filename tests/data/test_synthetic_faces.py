@@ -70,6 +70,20 @@ def test_another_process_renders_the_same_bytes(pictures):
     assert json.loads(shown.stdout) == ours
 
 
+def test_opencv_renders_the_same_bytes_with_any_number_of_threads():
+    before = cv2.getNumThreads()
+    rendered = []
+    try:
+        for threads in (1, 2, 5):
+            cv2.setNumThreads(threads)
+            images = [image for _, _, image in render.render_identity(0, 3, VIEWS, SIZE)]
+            rendered.append(np.stack(images))
+    finally:
+        cv2.setNumThreads(before)
+    np.testing.assert_array_equal(rendered[0], rendered[1])
+    np.testing.assert_array_equal(rendered[0], rendered[2])
+
+
 def test_seed_identity_domain_and_number_each_change_the_picture(pictures):
     first = pictures[domains.EASY][0, 0]
     stranger = render.make_sitter(draw_identity(1, 0))

@@ -1,141 +1,187 @@
 """Eyes, brows, nostrils, mouth and glasses: painted anew in every view, as expressions differ."""
 
+import math
+from functools import partial
+
 import numpy as np
 
 from ddl_jax.data.synthetic_faces.geometry import Solid
 from ddl_jax.data.synthetic_faces.identity import Glasses, Identity
-from ddl_jax.data.synthetic_faces.painting import disc, fill, glaze, mirror, oval, stroke
+from ddl_jax.data.synthetic_faces.painting import (
+    Layer,
+    blend,
+    disc,
+    fill,
+    glaze,
+    mirror,
+    oval,
+    paint,
+    soft_shape,
+    split,
+    stroke,
+)
 from ddl_jax.data.synthetic_faces.skin import FACE_CHART
 from ddl_jax.data.synthetic_faces.view import View
 
 _CURVE = np.linspace(0, 1, 11)
 _ARCH = np.sin(np.pi * _CURVE)
+_ARCH_08 = _ARCH**0.8
+_LIP = _ARCH**0.7 * (1 - 0.45 * np.exp(-(((_CURVE - 0.5) / 0.09) ** 2)))
+_BROW_ARCH = -(np.sin(np.pi * np.clip(1.25 * _CURVE, 0, 1)) ** 1.2)
+_BROW_THICKNESS = np.clip(1.25 - _CURVE, 0, 1) * np.clip(0.5 + 4 * _CURVE, 0, 1)
 _TEETH = (238, 232, 222)
 _INSIDE = (62, 20, 22)
+_EYE_SHADE = 0.95  # of the eyeball, under the brow
+_SHADED_WHITE = (220, 217, 211)
 
 
 def _turned(points: np.ndarray, centre: tuple[float, float], slant: float) -> np.ndarray:
     """Points about the origin, turned so that the outer end (+x) rises, and moved to `centre`."""
-    c, s = np.cos(slant), np.sin(slant)
-    x, y = points[:, 0], points[:, 1]
-    return np.stack([c * x + s * y + centre[0], -s * x + c * y + centre[1]], 1)
+    c, s = math.cos(slant), math.sin(slant)
+    return points @ np.array([[c, -s], [s, c]]) + centre
 
 
-def _paint_eye(texture, face: Identity, solid: Solid, view: View, side: int) -> None:
-    """One eye; side +1 is the right of the picture, -1 the left."""
-    half, slant = face.eye_width, face.eye_slant
-    # The lower lid rises with a smile.
-    opening = face.eye_opening * (1 - view.eye_closure)
-    across = half * (2 * _CURVE - 1)
-    upper = np.stack([across, -1.25 * opening * _ARCH**0.8], 1)
-    lower = np.stack([across, opening * (0.85 - 0.3 * max(view.smile, 0)) * _ARCH], 1)
-    centre = (face.eye_distance, face.eye_height)
+def _band(x: np.ndarray, there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """The shape between two curves over the same x."""
+    band = np.empty((2 * len(x), 2))
+    band[: len(x), 0], band[: len(x), 1] = x, there
+    band[len(x) :, 0], band[len(x) :, 1] = x[::-1], back[::-1]
+    return band
 
-    def place(points):
-        points = _turned(points, centre, slant)
-        return FACE_CHART.place(solid, points if side > 0 else mirror(points))
 
-    lids = place(np.concatenate([upper, lower[::-1]]))
-    low = np.floor(lids.min(0)).astype(int) - 1
-    high = np.ceil(lids.max(0)).astype(int) + 2
-    region = texture[low[1] : high[1], low[0] : high[0]]
+def _mirrored(layers: list[Layer]) -> list[Layer]:
+    """The same layers on the other side of the face."""
+    return split(mirror(np.concatenate([points for points, _ in layers])), layers)
+
+
+def _paint_eyeball(texture, points: np.ndarray, face: Identity, view: View) -> None:
+    """What is seen between the lids, which `points` outline; the last point is the iris."""
+    lids, iris = points[:-1], points[-1].tolist()
+    left, top = (int(low) - 1 for low in lids.min(0))
+    right, bottom = (int(high) + 3 for high in lids.max(0))
+    region = texture[top:bottom, left:right]
     eye = np.empty_like(region)
-    eye[:] = (232, 228, 222)
-    scale = FACE_CHART.per_unit
-    iris = place(np.array([[0.0, -0.1 * opening]]))[0] - low
-    iris = iris + np.array([view.gaze[0] * 0.22 * half, view.gaze[1] * 0.2 * opening]) * scale
+    eye[:] = _SHADED_WHITE
+    scale, half = FACE_CHART.per_unit, face.eye_width
+    opening = face.eye_opening * (1 - view.eye_closure)
+    x = iris[0] - left + view.gaze[0] * 0.22 * half * scale
+    y = iris[1] - top + view.gaze[1] * 0.2 * opening * scale
     radius = scale * min(0.43 * half, 0.066)
-    disc(eye, iris, radius, face.iris * 0.55)
-    disc(eye, iris, 0.84 * radius, face.iris)
-    disc(eye, iris, 0.42 * radius, (12, 10, 10))
-    disc(eye, iris + (-0.35 * radius, -0.35 * radius), 0.22 * radius, (250, 250, 250))
-    mask = np.zeros(region.shape[:2], np.uint8)
-    fill(mask, lids - low, 255)
-    alpha = mask[..., None] * np.float32(1 / 255)
-    region[:] = region + alpha * (eye * np.float32(0.95) - region)
+    colour = face.iris * _EYE_SHADE
+    disc(eye, (x, y), radius, colour * 0.55)
+    disc(eye, (x, y), 0.84 * radius, colour)
+    disc(eye, (x, y), 0.42 * radius, (11, 10, 10))
+    disc(eye, (x - 0.35 * radius, y - 0.35 * radius), 0.22 * radius, (238, 238, 238))
+    _, cover = soft_shape(region, lids - (left, top), 0)
+    blend(region, eye.astype(np.float32), cover)
 
+
+def _eye(face: Identity, view: View) -> list[Layer]:
+    """The eye on the right of the picture."""
+    opening = face.eye_opening * (1 - view.eye_closure)
+    across = face.eye_width * (2 * _CURVE - 1)
+    upper = -1.25 * opening * _ARCH_08
+    # The lower lid rises with a smile.
+    lower = opening * (0.85 - 0.3 * max(view.smile, 0)) * _ARCH
+    lids = _band(across, upper, lower)
+    iris = (0.0, -0.1 * opening)
+    lashes = _band(across, upper, 0.65 * upper)
+    lashes[len(across) :, 0] *= 0.96
+    crease = upper - face.eye_lid
     dark = face.skin * 0.3
-    glaze(texture, place(np.concatenate([upper, upper[::-1] * (0.96, 0.65)])), (30, 20, 18), 0.5)
-    stroke(texture, place(upper), dark * (1 - 0.7 * face.lashes), 1 + (face.lashes > 0.5))
-    stroke(texture, place(lower), face.skin * (0.72, 0.6, 0.58))
-    crease = upper * (1.08, 1.0) - (0, face.eye_lid)
-    glaze(texture, place(np.concatenate([crease, (crease - (0, 0.014))[::-1]])), dark, 0.55)
+    layers = [
+        (np.vstack([lids, iris]), partial(_paint_eyeball, face=face, view=view)),
+        (lashes, partial(glaze, colour=(30, 20, 18), opacity=0.5)),
+        (
+            lids[: len(across)],
+            partial(
+                stroke,
+                colour=dark * (1 - 0.7 * face.lashes),
+                thickness=1 + (face.lashes > 0.5),
+            ),
+        ),
+        (lids[len(across) :], partial(stroke, colour=face.skin * (0.72, 0.6, 0.58))),
+        (
+            _band(1.08 * across, crease, crease - 0.014),
+            partial(glaze, colour=dark, opacity=0.55),
+        ),
+    ]
+    points = np.concatenate([outline for outline, _ in layers])
+    centre = (face.eye_distance, face.eye_height)
+    return split(_turned(points, centre, face.eye_slant), layers)
 
 
-def _paint_brow(texture, face: Identity, solid: Solid, view: View, side: int) -> None:
+def _brow(face: Identity, view: View) -> Layer:
+    """The brow on the right of the picture."""
     across = face.brow_length * (2 * _CURVE - 1)
-    arch = -face.brow_arch * np.sin(np.pi * np.clip(1.25 * _CURVE, 0, 1)) ** 1.2
-    thick = face.brow_thickness * np.clip(1.25 - _CURVE, 0, 1) * np.clip(0.5 + 4 * _CURVE, 0, 1)
-    outline = np.concatenate(
-        [np.stack([across, arch - thick], 1), np.stack([across, arch + thick], 1)[::-1]]
-    )
+    arch, thick = face.brow_arch * _BROW_ARCH, face.brow_thickness * _BROW_THICKNESS
     centre = (face.eye_distance + 0.02, face.eye_height - face.brow_height - view.brow_raise)
-    points = _turned(outline, centre, face.brow_slant)
-    points = points if side > 0 else mirror(points)
+    points = _turned(_band(across, arch - thick, arch + thick), centre, face.brow_slant)
     # Grey and fair people have darker brows than hair.
     colour = np.minimum(face.hair.colour * 0.7, face.skin * 0.62)
-    glaze(texture, FACE_CHART.place(solid, points), colour, face.brow_opacity)
+    return points, partial(glaze, colour=colour, opacity=face.brow_opacity)
 
 
-def _paint_nose(texture, face: Identity, solid: Solid) -> None:
+def paint_nose(texture, face: Identity, solid: Solid) -> None:
+    """Nostrils, wings and the shadow under the tip: the same in every view."""
     y = face.eye_height + face.nose_length + 0.045
     dark = face.skin * (0.42, 0.3, 0.28)
-    for side in (1, -1):
-        nostril = oval(side * face.nose_width * 0.45, y, face.nose_width * 0.27, 0.02, side * 0.3)
-        glaze(texture, FACE_CHART.place(solid, nostril), dark, 0.85)
-        t = np.linspace(-1.1, 1.3, 7)
-        across = side * face.nose_width * (0.86 + 0.2 * np.cos(t))
-        wing = np.stack([across, y - 0.05 + 0.06 * np.sin(t)], 1)
-        wing = np.concatenate([wing, (wing - (side * 0.022, 0))[::-1]])
-        glaze(texture, FACE_CHART.place(solid, wing), dark, 0.4, 1.2)
+    nostril = oval(face.nose_width * 0.45, y, face.nose_width * 0.27, 0.02, 0.3)
+    t = np.linspace(-1.1, 1.3, 7)
+    wing = np.stack([face.nose_width * (0.86 + 0.2 * np.cos(t)), y - 0.05 + 0.06 * np.sin(t)], 1)
+    wing = np.concatenate([wing, (wing - (0.022, 0))[::-1]])
+    layers = [
+        (nostril, partial(glaze, colour=dark, opacity=0.85)),
+        (wing, partial(glaze, colour=dark, opacity=0.4, softness=1.2)),
+    ]
     under = oval(0, y + 0.035, face.nose_width * 0.9, 0.014)
-    glaze(texture, FACE_CHART.place(solid, under), dark, 0.4, 2.0)
+    layers += _mirrored(layers)
+    layers.append((under, partial(glaze, colour=dark, opacity=0.4, softness=2.0)))
+    paint(texture, FACE_CHART, solid, layers)
 
 
-def _paint_mouth(texture, face: Identity, solid: Solid, view: View) -> None:
+def _mouth(face: Identity, view: View) -> list[Layer]:
     half = face.mouth_width * (1 + 0.22 * view.smile)
     gap = 0.11 * view.mouth_open
     x = half * (2 * _CURVE - 1)
     y = face.mouth_height - 0.075 * view.smile * (2 * _CURVE - 1) ** 2 + 0.02 * view.smile
-    bow = 1 - 0.45 * np.exp(-(((_CURVE - 0.5) / 0.09) ** 2))
-
-    def place(*rows):
-        """The shape between two curves across the mouth."""
-        there, back = (np.stack([x, row], 1) for row in rows)
-        return FACE_CHART.place(solid, np.concatenate([there, back[::-1]]))
-
-    top, bottom = y - 0.25 * gap * _ARCH, y + gap * _ARCH**0.8
-    upper = top - face.lip_upper * _ARCH**0.7 * bow
-    lower = bottom + face.lip_lower * _ARCH**0.8
-    glaze(texture, place(top, lower + 0.03 * _ARCH), face.skin * 0.55, 0.35, 2.5)
-    glaze(texture, place(upper, top + 0.004), face.lip_colour * 0.86, 0.9)
-    glaze(texture, place(bottom - 0.004, lower), face.lip_colour, 0.9)
+    top, bottom = y - 0.25 * gap * _ARCH, y + gap * _ARCH_08
+    upper = top - face.lip_upper * _LIP
+    lower = bottom + face.lip_lower * _ARCH_08
     shine = bottom + 0.5 * face.lip_lower * _ARCH
-    glaze(texture, place(shine - 0.008 * _ARCH, shine + 0.008 * _ARCH), (255, 240, 236), 0.2, 1.5)
+    shadow = partial(glaze, colour=face.skin * 0.55, opacity=0.35, softness=2.5)
+    glint = partial(glaze, colour=(255, 240, 236), opacity=0.2, softness=1.5)
+    layers = [
+        (_band(x, top, lower + 0.03 * _ARCH), shadow),
+        (_band(x, upper, top + 0.004), partial(glaze, colour=face.lip_colour * 0.86, opacity=0.9)),
+        (_band(x, bottom - 0.004, lower), partial(glaze, colour=face.lip_colour, opacity=0.9)),
+        (_band(x, shine - 0.008 * _ARCH, shine + 0.008 * _ARCH), glint),
+    ]
     if gap > 0.02:
-        fill(texture, place(top, bottom), _INSIDE)
-        fill(texture, place(top, np.minimum(bottom, top + 0.045 * _ARCH)), _TEETH)
+        teeth = np.minimum(bottom, top + 0.045 * _ARCH)
+        layers += [
+            (_band(x, top, bottom), partial(fill, colour=_INSIDE)),
+            (_band(x, top, teeth), partial(fill, colour=_TEETH)),
+        ]
     else:
-        stroke(
-            texture,
-            FACE_CHART.place(solid, np.stack([x, (top + bottom) / 2], 1)),
-            face.lip_colour * 0.36,
-        )
-    _paint_folds(texture, face, solid, view, half)
+        closed = np.stack([x, (top + bottom) / 2], 1)
+        layers.append((closed, partial(stroke, colour=face.lip_colour * 0.36)))
+    fold = _fold(face, view, half)
+    return [*layers, fold, *_mirrored([fold])]
 
 
-def _paint_folds(texture, face: Identity, solid: Solid, view: View, half: float) -> None:
-    """The lines from the nose to the corners of the mouth: age, and deeper in a smile."""
+def _fold(face: Identity, view: View, half: float) -> Layer:
+    """The line from the nose to a corner of the mouth: age, and deeper in a smile."""
     strength = 0.15 + 0.3 * face.wrinkles + 0.25 * max(view.smile, 0)
     nose = face.eye_height + face.nose_length
     t = np.linspace(0, 1, 6)
     top, end = 1.15 * face.nose_width, half + 0.05
     x = top + t * (end - top) + 0.03 * np.sin(np.pi * t)
     y = nose + t * (face.mouth_height - nose + 0.02)
-    line = np.stack([x, y], 1)
-    line = np.concatenate([line, (line + (0.018, 0))[::-1]])
-    for points in (line, mirror(line)):
-        glaze(texture, FACE_CHART.place(solid, points), face.skin * (0.6, 0.5, 0.5), strength, 1.5)
+    line = _band(x, y, y)
+    line[len(x) :, 0] += 0.018
+    brush = partial(glaze, colour=face.skin * (0.6, 0.5, 0.5), opacity=strength, softness=1.5)
+    return line, brush
 
 
 def lens_outline(shape: Glasses, x: float, y: float, size: float) -> np.ndarray:
@@ -161,25 +207,23 @@ def paint_glasses(
     """Frames, bridge, temples, and the lenses' tint."""
     x, y = face.eye_distance + 0.01, face.eye_height + 0.02
     lens = lens_outline(shape, x, y, size)
-    for side in (lens, mirror(lens)):
-        points = FACE_CHART.place(solid, side)
-        glaze(texture, points, lens_colour, lens_opacity)
-        stroke(texture, points, colour, 2, closed=True)
+    frame = [
+        (lens, partial(glaze, colour=lens_colour, opacity=lens_opacity)),
+        (lens, partial(stroke, colour=colour, thickness=2, closed=True)),
+    ]
     inner, outer = lens[:, 0].min(), lens[:, 0].max()
-    bridge = np.array([[-inner, y - 0.03], [0, y - 0.06], [inner, y - 0.03]])
-    temple = np.array([[outer, y - 0.05], [0.97 * face.width, y - 0.03]])
-    for line in (bridge, temple, mirror(temple)):
-        stroke(texture, FACE_CHART.place(solid, line), colour, 2)
+    bar = partial(stroke, colour=colour, thickness=2)
+    bridge = (np.array([[-inner, y - 0.03], [0, y - 0.06], [inner, y - 0.03]]), bar)
+    temple = (np.array([[outer, y - 0.05], [0.97 * face.width, y - 0.03]]), bar)
+    layers = [*frame, *_mirrored(frame), bridge, temple, *_mirrored([temple])]
+    paint(texture, FACE_CHART, solid, layers)
 
 
 def paint_features(skin: np.ndarray, face: Identity, solid: Solid, view: View) -> np.ndarray:
     """The face of a view, unrolled, on a copy of the identity's skin."""
     texture = skin.copy()
-    _paint_nose(texture, face, solid)
-    _paint_mouth(texture, face, solid, view)
-    for side in (1, -1):
-        _paint_eye(texture, face, solid, view, side)
-        _paint_brow(texture, face, solid, view, side)
+    side = [*_eye(face, view), _brow(face, view)]
+    paint(texture, FACE_CHART, solid, [*_mouth(face, view), *side, *_mirrored(side)])
     if face.glasses:
         paint_glasses(
             texture,

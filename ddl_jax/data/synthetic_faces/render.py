@@ -7,7 +7,7 @@ import numpy as np
 
 from ddl_jax.data.synthetic_faces import domains, occlusion
 from ddl_jax.data.synthetic_faces import geometry as geo
-from ddl_jax.data.synthetic_faces.features import paint_features
+from ddl_jax.data.synthetic_faces.features import paint_features, paint_nose
 from ddl_jax.data.synthetic_faces.hair import HAIR_CHART, paint_hair
 from ddl_jax.data.synthetic_faces.identity import Identity, draw_identity
 from ddl_jax.data.synthetic_faces.painting import blend, enlarge, glaze, oval, spread
@@ -35,11 +35,13 @@ class Sitter:
 
 def make_sitter(face: Identity) -> Sitter:
     head = geo.head_solid(face)
+    skin = paint_skin(face, head)
+    paint_nose(skin, face, head)
     return Sitter(
         face,
         head,
         geo.hair_solid(face),
-        paint_skin(face, head),
+        skin,
         paint_relief(face, head),
         paint_hair(face),
     )
