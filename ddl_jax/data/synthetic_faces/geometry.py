@@ -6,6 +6,7 @@ head hides. Depth is measured from the middle of the head towards the viewer, in
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -44,6 +45,22 @@ class Solid:
         """The half width at any y."""
         return 1 / self.across.take(_row(y), mode="clip")
 
+    def bounds(self, matrix: np.ndarray, y_end: float) -> tuple[float, float, float, float]:
+        """What a camera sees of it down to `y_end`, head units: left, top, right, bottom."""
+        low, high = int(_row(-1.4)), int(_row(y_end)) + 1
+        rows = slice(low, high, 4)
+        solid = self.across[rows] < 50  # elsewhere it is a needle
+        width, depth = 1 / self.across[rows][solid], 1 / self.along[rows][solid]
+        y, z = _TABLE_Y[rows][solid], self.middle[rows][solid]
+        edges = []
+        for to_x, to_y, to_z in matrix[:2].tolist():
+            middle = to_y * y + to_z * z
+            # Each slice is an ellipse, as wide to a viewer as this.
+            reach = np.sqrt((to_x * width) ** 2 + (to_z * depth) ** 2)
+            edges.append((float((middle - reach).min()), float((middle + reach).max())))
+        (left, right), (top, bottom) = edges
+        return left, top, right, bottom
+
 
 @dataclasses.dataclass(frozen=True)
 class Rays:
@@ -52,11 +69,15 @@ class Rays:
     origin: np.ndarray
     axis: np.ndarray
 
-    def at(self, depth: np.ndarray) -> np.ndarray:
-        return self.origin + depth * self.axis[:, None, None]
+    @classmethod
+    def of(cls, across: np.ndarray, down: np.ndarray, matrix: np.ndarray) -> "Rays":
+        """Parallel rays at `across` [w] and `down` [h], camera coordinates in head units."""
+        inverse = matrix.T.astype(np.float32)
+        origin = inverse[:, 0, None, None] * across + inverse[:, 1, None, None] * down[:, None]
+        return cls(origin, inverse[:, 2])
 
-    def crop(self, rows: slice, columns: slice) -> "Rays":
-        return Rays(self.origin[:, rows, columns], self.axis)
+    def y_at(self, depth: np.ndarray) -> np.ndarray:
+        return self.origin[1] + depth * self.axis[1]
 
 
 def _outline(y: np.ndarray, upper: float, lower: float) -> np.ndarray:
@@ -89,24 +110,15 @@ def hair_solid(face: Identity) -> Solid:
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """The matrix from head to camera coordinates; angles in radians."""
-    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
+    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (math.cos, math.sin))
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     tilt = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     return tilt @ nod @ turn
 
 
-def camera_rays(size: int, centre: tuple[float, float], scale: float, matrix: np.ndarray) -> Rays:
-    """Parallel rays through a square picture of `size` pixels; `scale` is pixels a head unit."""
-    pixel = np.arange(size) + 0.5
-    across, down = (((pixel - middle) / scale).astype(np.float32) for middle in centre)
-    inverse = matrix.T.astype(np.float32)
-    origin = inverse[:, 0, None, None] * across + inverse[:, 1, None, None] * down[:, None]
-    return Rays(origin, inverse[:, 2])
-
-
-def meet_solid(rays: Rays, solid: Solid, guess: float | np.ndarray, steps: int):
-    """Where rays enter a solid: (depth, clearance), clearance > 0 inside its outline.
+def meet_solid(rays: Rays, solid: Solid, guess: float, steps: int) -> "Meeting":
+    """Where rays enter a solid.
 
     A nodding head makes y change along the ray, hence the fixed-point steps from a `guess` of the
     depth; two are enough for the angles used here.
@@ -124,22 +136,75 @@ def meet_solid(rays: Rays, solid: Solid, guess: float | np.ndarray, steps: int):
         clearance = b * b - a * (u * u + v * v - 1)
         depth = (np.sqrt(np.maximum(clearance, 0)) - b) / a
     # The half chord: about the square root of the distance to the outline.
-    return depth, clearance / a
+    return Meeting(depth, clearance / a, (u, v), (across, along))
 
 
-def meet_ellipsoid(rays: Rays, centre: np.ndarray, axes: np.ndarray, tilt: float):
-    """Where rays enter an ellipsoid turned by `tilt` about x: (depth, inside)."""
-    c, s = np.cos(tilt), np.sin(tilt)
-    frame = (np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) / axes[:, None]).astype(np.float32)
-    origin = np.tensordot(frame, rays.origin - centre[:, None, None].astype(np.float32), 1)
-    axis = frame @ rays.axis
-    a = axis @ axis
-    b = np.tensordot(axis, origin, 1)
-    clearance = b * b - a * ((origin * origin).sum(0) - 1)
-    return (np.sqrt(np.maximum(clearance, 0)) - b) / a, clearance > 0
+@dataclasses.dataclass(frozen=True)
+class Meeting:
+    """Where rays meet a solid; planes [h, w]."""
+
+    depth: np.ndarray
+    clearance: np.ndarray  # above 0 inside the outline
+    # In units of the half axes, where a ray's ellipse is a circle: where it starts, and its axis.
+    start: tuple[np.ndarray, np.ndarray]
+    axis: tuple[np.ndarray, np.ndarray]
+
+    def angle(self, depth: np.ndarray) -> np.ndarray:
+        """The angle around the head at a depth of the rays, not far from that of the solid.
+
+        Radians: 0 in the middle of the face, +-pi at the back.
+        """
+        (u, v), (across, along) = self.start, self.axis
+        return np.arctan2(u + depth * across, v + depth * along)
 
 
-def angle_on(solid: Solid, point: np.ndarray) -> np.ndarray:
-    """The angle around the head, radians: 0 in the middle of the face, +-pi at the back."""
-    across, along, middle = solid.at(point[1])
-    return np.arctan2(point[0] * across, (point[2] - middle) * along)
+@dataclasses.dataclass(frozen=True)
+class Ellipsoid:
+    """What grows the head: nose and ears. Its axes are those of the head, turned about x."""
+
+    centre: np.ndarray
+    frame: np.ndarray  # its half axes, columns
+    fillet: float  # how far the join with the head is rounded, head units
+
+    @classmethod
+    def of(cls, centre, axes, tilt: float = 0.0, fillet: float = 0.0) -> "Ellipsoid":
+        c, s = math.cos(tilt), math.sin(tilt)
+        turn = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
+        return cls(np.array(centre), turn * np.array(axes), fillet)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lump:
+    """An ellipsoid as the camera sees it, in plain numbers: x right, y down, z towards it."""
+
+    middle: tuple[float, float, float]
+    half_width: float
+    half_height: float
+    # Inside at (dx, dy) from the middle: xx dx^2 + xy dx dy + yy dy^2 < 1.
+    outline: tuple[float, float, float]
+    slope: tuple[float, float]  # of the plane halfway between front and back
+    half_depth: float  # in the middle
+
+    @classmethod
+    def of(cls, ellipsoid: Ellipsoid, matrix: np.ndarray) -> "Lump":
+        frame = matrix @ ellipsoid.frame
+        (xx, xy, xz), (_, yy, yz), (_, _, zz) = (frame @ frame.T).tolist()
+        area = xx * yy - xy * xy
+        slope = (xz * yy - yz * xy) / area, (yz * xx - xz * xy) / area
+        return cls(
+            tuple((matrix @ ellipsoid.centre).tolist()),
+            math.sqrt(xx),
+            math.sqrt(yy),
+            (yy / area, -2 * xy / area, xx / area),
+            slope,
+            math.sqrt(zz - slope[0] * xz - slope[1] * yz),
+        )
+
+    def meet(self, across: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where rays at `across` [w] and `down` [h] enter it: (depth [h, w], inside [h, w])."""
+        x, y, z = self.middle
+        dx, dy = across - x, (down - y)[:, None]
+        xx, xy, yy = self.outline
+        clearance = (1 - xx * dx * dx) - (yy * dy + xy * dx) * dy
+        half = self.half_depth * np.sqrt(np.maximum(clearance, 0))
+        return (z + self.slope[0] * dx) + self.slope[1] * dy + half, clearance > 0

@@ -1,6 +1,7 @@
 """From the numbers of an identity and of a view to a picture."""
 
 import dataclasses
+import math
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from ddl_jax.data.synthetic_faces import geometry as geo
 from ddl_jax.data.synthetic_faces.features import paint_features, paint_nose
 from ddl_jax.data.synthetic_faces.hair import HAIR_CHART, paint_hair
 from ddl_jax.data.synthetic_faces.identity import Identity, draw_identity
-from ddl_jax.data.synthetic_faces.painting import blend, enlarge, glaze, oval, spread
+from ddl_jax.data.synthetic_faces.painting import Chart, blend, enlarge, glaze, oval, spread
 from ddl_jax.data.synthetic_faces.skin import FACE_CHART, paint_relief, paint_skin
 from ddl_jax.data.synthetic_faces.view import View, draw_view, view_rng
 
@@ -27,24 +28,66 @@ class Sitter:
 
     face: Identity
     head: geo.Solid
+    lumps: list[geo.Ellipsoid]
     shell: geo.Solid
     skin: np.ndarray
     relief: np.ndarray
     hair: np.ndarray
+    hair_end: float  # the y down to which there is hair
 
 
 def make_sitter(face: Identity) -> Sitter:
     head = geo.head_solid(face)
     skin = paint_skin(face, head)
     paint_nose(skin, face, head)
+    hair = paint_hair(face)
+    lowest = np.flatnonzero(hair[..., 3].any(1))[-1]
     return Sitter(
         face,
         head,
+        _lumps(face),
         geo.hair_solid(face),
         skin,
         paint_relief(face, head),
-        paint_hair(face),
+        hair,
+        HAIR_CHART.y_low + (lowest + 2) / HAIR_CHART.per_unit,
     )
+
+
+def _lumps(face: Identity) -> list[geo.Ellipsoid]:
+    """Ears, the ridge of the nose, its tip and wings."""
+    size, stand = face.ear_size, face.ear_stand
+    ears = [
+        geo.Ellipsoid.of(
+            (side * (face.width + 0.5 * stand), 0.08, -0.02),
+            (0.04 + 0.6 * stand, size, 0.55 * size),
+        )
+        for side in (-1, 1)
+    ]
+    front, length, high, width = face.depth, face.nose_length, face.nose_height, face.nose_width
+    tip_y = face.eye_height + length
+    # The ridge leans: its upper end sinks in between the eyes.
+    ridge = geo.Ellipsoid.of(
+        (0, face.eye_height + 0.5 * length, front + 0.22 * high - 0.09),
+        (1.1 * face.nose_bridge, 0.68 * length, 0.45 * high + 0.03),
+        tilt=math.atan(0.75 * high / length),
+        fillet=0.08,
+    )
+    tip = geo.Ellipsoid.of(
+        (0, tip_y - 0.01, front + 0.42 * high - 0.05), (0.55 * width, 0.09, 0.5 * high), fillet=0.06
+    )
+    wings = [
+        geo.Ellipsoid.of(
+            (side * 0.6 * width, tip_y + 0.015, front - 0.02),
+            (0.42 * width, 0.065, 0.11),
+            fillet=0.05,
+        )
+        for side in (-1, 1)
+    ]
+    return [*ears, ridge, tip, *wings]
+
+
+_Window = tuple[slice, slice]  # rows and columns of a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,84 +98,111 @@ class _Camera:
     scale: float
     centre: np.ndarray
     matrix: np.ndarray
-    rays: geo.Rays
+    across: np.ndarray  # of every column, head units from the middle of the head
+    down: np.ndarray  # of every row
 
     def project(self, point: np.ndarray) -> np.ndarray:
         """Head coordinates [3] to pixels [2]."""
         return self.centre + self.scale * (self.matrix @ point)[:2]
+
+    def window(self, left: float, top: float, right: float, bottom: float) -> _Window:
+        """The pixels within bounds in head units, and two more around them."""
+        edges = []
+        for low, high, middle in zip((top, left), (bottom, right), self.centre[::-1].tolist()):
+            first = min(max(int(middle + low * self.scale) - 2, 0), self.side - 1)
+            last = max(min(int(middle + high * self.scale) + 3, self.side), first + 1)
+            edges.append(slice(first, last))
+        return tuple(edges)
+
+    def rays(self, window: _Window) -> geo.Rays:
+        return geo.Rays.of(self.across[window[1]], self.down[window[0]], self.matrix)
 
 
 def _aim(view: View, size: int) -> _Camera:
     side = round(_OVERSAMPLING * size)
     scale = side * _HEAD_SHARE * view.scale
     centre = side * (np.array(_HEAD_CENTRE) + view.shift)
+    pixel = np.arange(side) + 0.5
+    across, down = (((pixel - middle) / scale).astype(np.float32) for middle in centre)
     matrix = geo.rotation(view.yaw, view.pitch, view.roll)
-    return _Camera(side, scale, centre, matrix, geo.camera_rays(side, centre, scale, matrix))
+    return _Camera(side, scale, centre, matrix, across, down)
 
 
-def _window(camera: _Camera, point: np.ndarray, reach: float) -> tuple[slice, slice]:
-    """The rows and columns within `reach` head units of a point."""
-    at = camera.project(point)
-    low = np.clip(at - reach * camera.scale, 0, camera.side - 1).astype(int)
-    high = np.clip(at + reach * camera.scale + 1, 1, camera.side).astype(int)
-    return slice(low[1], high[1]), slice(low[0], high[0])
+@dataclasses.dataclass(frozen=True)
+class _Surface:
+    """What the camera sees of head or hair, inside a window; planes [h, w]."""
+
+    window: _Window
+    depth: np.ndarray
+    cover: np.ndarray  # 0 or 1, soft at the outline
+    angle: np.ndarray  # with y: where on the unrolled picture
+    y: np.ndarray
+
+    def within(self, window: _Window, picture: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Depth and cover in another window of a picture."""
+        planes = np.zeros((2, *picture), np.float32)
+        planes[(0, *self.window)], planes[(1, *self.window)] = self.depth, self.cover
+        return planes[(0, *window)], planes[(1, *window)]
 
 
-def _add_ellipsoid(camera: _Camera, depth, cover, centre, axes, tilt=0.0, fillet=0.0) -> None:
-    """Grow the head by an ellipsoid, in place; `fillet` rounds the join, head units."""
-    window = _window(camera, centre, float(max(axes)) + 0.02)
-    ahead, inside = geo.meet_ellipsoid(camera.rays.crop(*window), centre, axes, tilt)
-    here, covered = depth[window], cover[window]
+def _add_lump(camera: _Camera, whole: _Window, depth, cover, lump: geo.Lump, fillet: float) -> None:
+    """Grow the head, of which the window `whole` is given, by an ellipsoid in place."""
+    x, y, _ = lump.middle
+    wide, tall = lump.half_width, lump.half_height
+    rows, columns = camera.window(x - wide, y - tall, x + wide, y + tall)
+    ahead, inside = lump.meet(camera.across[columns], camera.down[rows])
+    top, left = whole[0].start, whole[1].start
+    part = (
+        slice(rows.start - top, rows.stop - top),
+        slice(columns.start - left, columns.stop - left),
+    )
+    here, covered = depth[part], cover[part]
     if fillet:
-        rounded = 0.5 * (ahead + here + np.sqrt((ahead - here) ** 2 + fillet**2)) - fillet / 2
+        gap = ahead - here
+        joined = 0.5 * (ahead + here + np.sqrt(gap * gap + fillet**2)) - fillet / 2
     else:
-        rounded = np.maximum(ahead, here)
-    here[:] = np.where(inside, np.where(covered > 0, rounded, ahead), here)
-    covered[:] = np.maximum(covered, inside)
+        joined = np.maximum(ahead, here)
+    np.copyto(here, np.where(covered > 0, joined, ahead), where=inside)
+    np.maximum(covered, inside, out=covered)
 
 
-def _shape_head(sitter: Sitter, camera: _Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and cover (0 or 1, soft at the outline) of head, ears and nose."""
-    face = sitter.face
-    depth, clearance = geo.meet_solid(camera.rays, sitter.head, _DEPTH_GUESS, steps=2)
+def _shape_head(sitter: Sitter, camera: _Camera) -> _Surface:
+    """Head, ears and nose."""
+    lumps = [geo.Lump.of(ellipsoid, camera.matrix) for ellipsoid in sitter.lumps]
+    left, top, right, bottom = sitter.head.bounds(camera.matrix, 1.0)
+    window = camera.window(
+        min([left] + [lump.middle[0] - lump.half_width for lump in lumps]),
+        min([top] + [lump.middle[1] - lump.half_height for lump in lumps]),
+        max([right] + [lump.middle[0] + lump.half_width for lump in lumps]),
+        max([bottom] + [lump.middle[1] + lump.half_height for lump in lumps]),
+    )
+    rays = camera.rays(window)
+    meeting = geo.meet_solid(rays, sitter.head, _DEPTH_GUESS, steps=2)
     # The half chord is about sqrt(2 * width * distance): one pixel's distance covers fully.
-    cover = np.clip(clearance * np.float32(camera.scale / (2 * face.width)), 0, 1)
-    size = face.ear_size
-    for side in (-1, 1):
-        centre = np.array([side * (face.width + face.ear_stand * 0.5), 0.08, -0.02])
-        axes = np.array([0.04 + 0.6 * face.ear_stand, size, 0.55 * size])
-        _add_ellipsoid(camera, depth, cover, centre, axes)
-    tip_y = face.eye_height + face.nose_length
-    front = face.depth
-    length = face.nose_length
-    # The ridge leans: its upper end sinks in between the eyes.
-    high = face.nose_height
-    ridge = np.array([0, face.eye_height + 0.5 * length, front + 0.22 * high - 0.09])
-    _add_ellipsoid(
-        camera,
-        depth,
-        cover,
-        ridge,
-        np.array([1.1 * face.nose_bridge, 0.68 * length, 0.45 * high + 0.03]),
-        tilt=np.arctan(0.75 * high / length),
-        fillet=0.08,
-    )
-    tip = np.array([0, tip_y - 0.01, front + 0.42 * high - 0.05])
-    _add_ellipsoid(
-        camera, depth, cover, tip, np.array([0.55 * face.nose_width, 0.09, 0.5 * high]), fillet=0.06
-    )
-    for side in (-1, 1):
-        wing = np.array([side * 0.6 * face.nose_width, tip_y + 0.015, front - 0.02])
-        _add_ellipsoid(
-            camera, depth, cover, wing, np.array([0.42 * face.nose_width, 0.065, 0.11]), fillet=0.05
-        )
-    return depth, cover
+    edge = meeting.clearance * np.float32(camera.scale / (2 * sitter.face.width))
+    depth, cover = meeting.depth, np.clip(edge, 0, 1)
+    for ellipsoid, lump in zip(sitter.lumps, lumps):
+        _add_lump(camera, window, depth, cover, lump, ellipsoid.fillet)
+    return _Surface(window, depth, cover, meeting.angle(depth), rays.y_at(depth))
 
 
-def _remap(picture: np.ndarray, chart, angle: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return cv2.remap(
-        picture, *chart.to_pixels(angle, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+def _shape_hair(sitter: Sitter, camera: _Camera) -> _Surface:
+    """The shell that the hair lies in."""
+    window = camera.window(*sitter.shell.bounds(camera.matrix, sitter.hair_end))
+    rays = camera.rays(window)
+    meeting = geo.meet_solid(rays, sitter.shell, _DEPTH_GUESS, steps=2)
+    cover = np.clip(meeting.clearance * np.float32(camera.scale / (2 * sitter.face.width)), 0, 1)
+    depth = meeting.depth
+    return _Surface(window, depth, cover, meeting.angle(depth), rays.y_at(depth))
+
+
+def _wrap(chart: Chart, surface: _Surface, *pictures: np.ndarray) -> list[np.ndarray]:
+    """Unrolled pictures, laid around a surface."""
+    pixels = chart.to_pixels(surface.angle, surface.y)
+    return [
+        cv2.remap(picture, *pixels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for picture in pictures
+    ]
 
 
 def _shade(height: np.ndarray, camera: _Camera, view: View, shine: float) -> np.ndarray:
@@ -141,24 +211,18 @@ def _shade(height: np.ndarray, camera: _Camera, view: View, shine: float) -> np.
     height = cv2.GaussianBlur(height, (3, 3), 0) * np.float32(camera.scale / 8)
     across = cv2.Sobel(height, cv2.CV_32F, 1, 0)
     down = cv2.Sobel(height, cv2.CV_32F, 0, 1)
-    length = np.sqrt(across * across + down * down + 1)
+    slant = 1 / np.sqrt(across * across + down * down + 1)
     x, y, z = view.light
-    towards = (z - x * across - y * down) / length
-    # Skin scatters light past the edge of the shadow.
-    lit = view.ambient + view.diffuse * np.clip((towards + 0.25) / 1.25, 0, 1)
-    gloss = np.clip(2 * towards / length - z, 0, 1)
+    towards = (z - x * across - y * down) * slant
+    gloss = np.clip(2 * towards * slant - z, 0, 1)
     for _ in range(4):
         gloss *= gloss  # to the 16th power
+    # Skin scatters light past the edge of the shadow.
+    soft = view.diffuse / 1.25
+    lit = np.maximum(soft * towards + 0.25 * soft, 0) + view.ambient
     # The rim, seen at a glancing angle, is darker.
-    lit = lit * (0.72 + 0.28 / length) + shine * gloss
+    lit = lit * (0.72 + 0.28 * slant) + shine * gloss
     return spread(lit, view.tint)
-
-
-def _shape_hair(sitter: Sitter, camera: _Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and cover (0 to 1) of the shell that the hair lies in."""
-    ahead, clearance = geo.meet_solid(camera.rays, sitter.shell, _DEPTH_GUESS, steps=2)
-    edge = clearance * np.float32(camera.scale / (2 * sitter.face.width))
-    return ahead, np.clip(edge, 0, 1)
 
 
 def _paint_bust(canvas, face: Identity, camera: _Camera, view: View, level: float) -> None:
@@ -185,7 +249,7 @@ def _paint_bust(canvas, face: Identity, camera: _Camera, view: View, level: floa
     glaze(canvas, oval(*chin, 0.5 * scale, 0.28 * scale), shadow, 0.55, 0.07 * scale)
 
 
-def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View, shell: np.ndarray) -> np.ndarray:
+def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View, shell: _Surface) -> np.ndarray:
     """Background, the inside of the hair at the back, neck and shoulders."""
     face, side, scale = sitter.face, camera.side, camera.scale
     canvas = enlarge(view.background.astype(np.float32), (side, side))
@@ -193,26 +257,34 @@ def _paint_backdrop(sitter: Sitter, camera: _Camera, view: View, shell: np.ndarr
     hair = face.hair
     if not hair.bald:
         end = camera.centre[1] / scale + hair.length
-        down = np.arange(side, dtype=np.float32)[:, None] / np.float32(scale)
-        behind = shell * np.clip((np.float32(end) - down) / 0.04, 0, 1)
-        blend(canvas, (0.5 * level * hair.colour).astype(np.float32), behind)
+        rows, _ = shell.window
+        down = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] / np.float32(scale)
+        behind = shell.cover * np.clip((np.float32(end) - down) / 0.04, 0, 1)
+        blend(canvas[shell.window], 0.5 * level * hair.colour, behind)
     _paint_bust(canvas, face, camera, view, level)
     return canvas
 
 
-def _draw_hair(canvas, sitter: Sitter, camera: _Camera, view: View, head, hair) -> None:
-    """The hair in front of head and backdrop, in place; `head` and `hair` are (depth, cover)."""
-    curl = sitter.face.hair.curl
-    (depth, cover), (ahead, shell) = head, hair
-    point = camera.rays.at(ahead)
-    strands = _remap(sitter.hair, HAIR_CHART, geo.angle_on(sitter.shell, point), point[1])
-    visible = strands[..., 3] * shell * ((ahead > depth - 0.03) | (cover < 0.5))
+def _draw_head(canvas, texture, sitter: Sitter, camera: _Camera, view: View, head) -> None:
+    """Head, ears and nose, in place."""
+    albedo, relief = _wrap(FACE_CHART, head, texture.astype(np.float32), sitter.relief)
+    light = _shade(np.where(head.cover > 0, head.depth + relief, 0), camera, view, shine=0.07)
+    blend(canvas[head.window], albedo * light, head.cover)
+
+
+def _draw_hair(canvas, sitter: Sitter, camera: _Camera, view: View, head, shell) -> None:
+    """The hair in front of head and backdrop, in place."""
+    depth, cover = head.within(shell.window, canvas.shape[:2])
+    (strands,) = _wrap(HAIR_CHART, shell, sitter.hair)
+    visible = strands[..., 3] * shell.cover * ((shell.depth > depth - 0.03) | (cover < 0.5))
     # Curls make a rough surface.
-    rough = cv2.cvtColor(strands[..., :3], cv2.COLOR_RGB2GRAY) * np.float32(4e-4 * (0.4 + curl))
-    light = _shade(ahead + rough, camera, view, shine=0.12)
+    rough = cv2.cvtColor(strands[..., :3], cv2.COLOR_RGB2GRAY)
+    rough *= np.float32(4e-4 * (0.4 + sitter.face.hair.curl))
+    light = _shade(shell.depth + rough, camera, view, shine=0.12)
     shadow = cv2.GaussianBlur(visible, (0, 0), 0.03 * camera.scale)
-    canvas *= spread(1 - 0.35 * shadow * (cover > 0))
-    blend(canvas, strands[..., :3] * light, visible)
+    region = canvas[shell.window]
+    region *= spread(1 - 0.35 * shadow * (cover > 0))
+    blend(region, strands[..., :3] * light, visible)
 
 
 def render(sitter: Sitter, view: View, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -222,21 +294,16 @@ def render(sitter: Sitter, view: View, rng: np.random.Generator, size: int) -> n
     kind = occlusion.draw_kind(rng) if view.domain == domains.OCCLUSION else ""
     occlusion.paint_worn(texture, sitter.face, sitter.head, kind, rng)
 
-    depth, cover = _shape_head(sitter, camera)
-    point = camera.rays.at(depth)
-    angle = geo.angle_on(sitter.head, point)
-    albedo = _remap(texture.astype(np.float32), FACE_CHART, angle, point[1])
-    relief = _remap(sitter.relief, FACE_CHART, angle, point[1])
-    ahead, shell = _shape_hair(sitter, camera)
+    head, shell = _shape_head(sitter, camera), _shape_hair(sitter, camera)
     canvas = _paint_backdrop(sitter, camera, view, shell)
-    light = _shade(np.where(cover > 0, depth + relief, 0), camera, view, shine=0.07)
-    blend(canvas, albedo * light, cover)
-    _draw_hair(canvas, sitter, camera, view, (depth, cover), (ahead, shell))
+    _draw_head(canvas, texture, sitter, camera, view, head)
+    _draw_hair(canvas, sitter, camera, view, head, shell)
     occlusion.paint_in_front(canvas, kind, rng)
 
     image = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
     image = 255 * cv2.pow(np.clip(image, 0, 255) / 255, view.gamma)
-    image = image + spread(rng.standard_normal(image.shape[:2], dtype=np.float32), [view.noise] * 3)
+    noise = rng.standard_normal(image.shape[:2], dtype=np.float32)
+    image += spread(noise * np.float32(view.noise))
     image = domains.photograph(np.clip(image, 0, 255), view.domain, rng)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 

@@ -26,17 +26,18 @@ def _both_sides(picture, solid, points, colour, opacity, softness) -> None:
 
 def _spots(picture: np.ndarray, face: Identity, solid: Solid, rng: np.random.Generator) -> None:
     """Freckles over nose and cheeks, moles anywhere on the face."""
-
-    def place(x, y):
-        return FACE_CHART.place(solid, np.array([[x, y]]))[0]
-
+    spots = []
     for _ in range(face.freckles):
         shade = face.skin * rng.uniform(0.72, 0.88) * (1, 0.93, 0.85)
-        where = place(rng.normal(0, 0.26), rng.normal(0.2, 0.13))
-        disc(picture, where, rng.uniform(0.6, 1.3), shade)
+        where = rng.normal(0, 0.26), rng.normal(0.2, 0.13)
+        spots.append((where, rng.uniform(0.6, 1.3), shade))
     for _ in range(face.moles):
-        where = place(rng.uniform(-0.5, 0.5), rng.uniform(-0.4, 0.85))
-        disc(picture, where, rng.uniform(1.2, 2.6), face.skin * (0.42, 0.34, 0.32))
+        where = rng.uniform(-0.5, 0.5), rng.uniform(-0.4, 0.85)
+        spots.append((where, rng.uniform(1.2, 2.6), face.skin * (0.42, 0.34, 0.32)))
+    if spots:
+        centres = FACE_CHART.place(solid, np.array([where for where, _, _ in spots]))
+        for centre, (_, radius, colour) in zip(centres.tolist(), spots):
+            disc(picture, centre, radius, colour)
 
 
 def _beard_mask(face: Identity, solid: Solid) -> np.ndarray:
