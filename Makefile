@@ -23,4 +23,4 @@ test-all: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) -m ""
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs/demo

@@ -7,18 +7,17 @@ The network is the small one for a laptop. On an accelerator take a big one:
 `--config.model.name=iresnet50 --config.model.embedding_size=512 --config.batch_size=512`.
 """
 
-from ddl_jax.config import Checkpoint, Config, Data, Evaluation, Model, Optimizer, variant
+from ddl_jax.config import Checkpoint, Config, Data, Model, Optimizer, variant
 
 
 def get_config(name: str = "") -> Config:
     config = Config(
-        steps=1000,
+        steps=800,
         batch_size=64,
         model=Model(name="iresnet_tiny", embedding_size=128),
         data=Data(source="image_folder"),
-        optimizer=Optimizer(learning_rate=0.05, warmup_steps=100, drop_steps=(700, 900)),
+        optimizer=Optimizer(learning_rate=0.05, warmup_steps=100, drop_steps=(550, 700)),
         checkpoint=Checkpoint(every=250),
-        evaluation=Evaluation(data=Data(source="image_folder")),
     )
     config.loss.scale = 32.0  # small data: 64 makes the softmax hard before it has learned much
     return variant(config, name)

@@ -14,12 +14,12 @@ from ddl_jax.config import Batch, Config, InitFrom, Optimizer, variant
 
 def get_config(name: str = "") -> Config:
     config = folder.get_config()
-    config.steps = 300
+    config.steps = 200
     config.batch_size = 16
     config.log_every = 20
     config.data.domain_rules = ("*/frontal/*=easy", "*/profile/*=hard")
     config.batch = Batch(kind="ddl", domains=("easy", "hard"))
     config.init_from = InitFrom(head="keep")
-    config.optimizer = Optimizer(learning_rate=0.005, drop_steps=(150,))
+    config.optimizer = Optimizer(learning_rate=0.005, drop_steps=(100,))
     config.checkpoint.every = 100
     return variant(config, name)

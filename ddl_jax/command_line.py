@@ -25,7 +25,10 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
         print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(
+            "interrupted; the same command goes on from the last checkpoint, if there is one yet",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -44,10 +47,11 @@ def train(argv: Sequence[str]) -> None:
 
 
 def evaluate(argv: Sequence[str]) -> None:
-    """`eval.py --workdir=DIR [--config=FILE ...] [--step=N] [--before=DIR,DIR]`
+    """`eval.py --workdir=DIR [--config=FILE ...] [--step=N] [--before=DIR,DIR] [--name=NAME]`
 
     Evaluates a checkpoint on what the config's `evaluation` says; without --config, on what the run
-    itself was evaluated on. --before puts earlier runs' evaluations beside it in the report.
+    itself was evaluated on. --before puts earlier runs' evaluations beside it in the report. --name
+    keeps an evaluation on other data apart.
     """
     from ddl_jax import config
 
@@ -63,6 +67,7 @@ def evaluate(argv: Sequence[str]) -> None:
             command.config,
             step=command.flags.step,
             before=command.flags.before,
+            name=command.flags.name,
         )
     )
 
@@ -70,3 +75,4 @@ def evaluate(argv: Sequence[str]) -> None:
 def _evaluation_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
     flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)
+    flags.DEFINE_string("name", "", "Of an evaluation on other data.", flag_values=values)

@@ -151,7 +151,7 @@ class Evaluation:
     """What a recognizer is measured on: identities that training never saw."""
 
     every: int = 0  # steps; 0 evaluates after the last one only, -1 never
-    data: Data = dataclasses.field(default_factory=lambda: Data(split="test"))
+    data: Data = dataclasses.field(default_factory=lambda: Data(source="", split="", corrupt=""))
     easy: str = "easy"  # the gallery's domain
     pairs: tuple[str, ...] = ()  # CSV files of pairs (fold,first,second,same), beside `domains`
     flip: bool = True  # embeddings of an image and its mirror image are added
@@ -256,7 +256,13 @@ def _type_of(key: str) -> Any:
 
 
 def _check_config_file(argv: Sequence[str]) -> None:
-    """The flag library takes a missing file without a word, until the config is first used."""
+    """The flag library takes a missing file without a word, until the config is first used.
+
+    And it calls the settings of a config that was never named unknown flags.
+    """
+    named = any(re.match(r"--?config(=|$)", argument) for argument in argv)
+    if not named and any(re.match(r"--?config\.", argument) for argument in argv):
+        raise UserError("--config is missing; --config.KEY=VALUE changes a file: --config=FILE")
     for i, argument in enumerate(argv):
         if argument in ("--config", "-config") and i + 1 < len(argv):
             argument = f"--config={argv[i + 1]}"
@@ -269,7 +275,8 @@ def _check_config_file(argv: Sequence[str]) -> None:
 def _one_line(error: Exception) -> str:
     """The last line of what a library says: some put a whole traceback into the message."""
     if isinstance(error, KeyError):  # an override of a field that does not exist
-        return f"unknown config key: {error.args[0]}; the settings are in ddl_jax/config.py"
+        told = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", str(error.args[0]))
+        return f"unknown config key: {told}; the settings are in ddl_jax/config.py"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
     if isinstance(error, (flags.Error, UserError)):
@@ -297,7 +304,7 @@ def variant(config: Config, name: str) -> Config:
             input_size=(32, 32),
             batch_norm=config.model.batch_norm,
         )
-        config.data, config.evaluation.data = Data(), Data(split="test")
+        config.data, config.evaluation.data = Data(), Evaluation().data
         config.synthetic = Synthetic(
             train_identities=12, test_identities=8, easy_views=3, hard_views=2
         )
@@ -374,9 +381,9 @@ _CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "model.batch_norm": ("global", "per_device", "frozen"),
     "data.source": _SOURCES,
-    "evaluation.data.source": _SOURCES,
+    "evaluation.data.source": ("", *_SOURCES),
     "data.corrupt": ("refuse", "skip"),
-    "evaluation.data.corrupt": ("refuse", "skip"),
+    "evaluation.data.corrupt": ("", "refuse", "skip"),
     "batch.kind": ("images", "ddl"),
     "batch.pairs": ("same_domain", "easy_hard"),
     "loss.margin": ("arcface", "cosface", "combined"),
@@ -459,12 +466,18 @@ def _validate_together(config: Config) -> None:
 
 
 def evaluation_data(config: Config) -> Data:
-    """The evaluation's data; what they leave empty comes from training data of the same source."""
-    data = dataclasses.replace(config.evaluation.data)
-    if data.source == config.data.source and not data.path:
-        data.path = config.data.path
-        for name in ("domain_rules", "metadata", "domain_column"):
-            setattr(data, name, getattr(data, name) or getattr(config.data, name))
+    """The evaluation's data: what they leave empty is that of the training data.
+
+    Only the split of synthetic_faces is then "test", and `identities` left empty are all.
+    """
+    data, training = dataclasses.replace(config.evaluation.data), config.data
+    data.source = data.source or training.source
+    data.corrupt = data.corrupt or training.corrupt
+    if data.source == training.source and not data.path:
+        for name in ("path", "domain_rules", "metadata", "domain_column"):
+            setattr(data, name, getattr(data, name) or getattr(training, name))
+    if not data.split:
+        data.split = "test" if data.source == "synthetic_faces" else training.split
     return data
 
 

@@ -332,7 +332,7 @@ def test_a_local_run_needs_no_file_that_may_not_be_here():
     config.init_from.path, config.init_from.head = "runs/pretrain", "class_means"
     config.evaluation.pairs = ("pairs.csv",)
     local = config_lib.variant(config, "runlocal")
-    assert (local.data, local.evaluation.data) == (Data(), Data(split="test"))
+    assert (local.data, config_lib.evaluation_data(local)) == (Data(), Data(split="test"))
     assert (local.init_from.path, local.evaluation.pairs) == ("", ())
 
 

@@ -33,7 +33,7 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
             pass
     if image is None:
         raise UserError(
-            f"{name} is not a readable image; mend or remove it, or set data.corrupt=skip"
+            f"{name} is not a readable image; mend or remove it, or set config.data.corrupt=skip"
         )
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image if size is None else fit(image, size)

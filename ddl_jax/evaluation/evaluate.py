@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,18 +131,45 @@ def read_results(directory: epath.Path) -> Results:
     }
 
 
-def latest_evaluation(workdir: epath.PathLike) -> epath.Path:
-    """The directory of the newest evaluation of a work directory.
+def evaluation_directory(workdir: epath.PathLike, step: int, name: str = "") -> epath.Path:
+    """Where the evaluation of a step is kept; `name` tells one on other data from the run's own."""
+    return epath.Path(workdir) / "evaluation" / (f"{step}-{name}" if name else str(step))
+
+
+def check_same_data(directory: epath.Path, card: Mapping[str, Any], advice: str) -> None:
+    """Refuses to overwrite, or to compare with, an evaluation on other images.
+
+    Args:
+      directory: of an evaluation that may exist.
+      card: protocol card of the new one.
+      advice: what to do, the end of the error's line.
+
+    Raises:
+      UserError: the fingerprints differ.
+    """
+    path = directory / "card.json"
+    if path.exists() and json.loads(path.read_text())["data"] != card["data"]:
+        there = json.loads(path.read_text())["data"]
+        raise UserError(f"{directory} is about other data ({there}; now {card['data']}); {advice}")
+
+
+def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
+    """The directory of the newest evaluation, of this name, of a work directory.
 
     Raises:
       UserError: it has none.
     """
     folder = epath.Path(workdir) / "evaluation"
-    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
-    done = [step for step in steps if (folder / str(step) / "results.json").exists()]
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    steps = [int(n.split("-")[0]) for n in names if re.fullmatch(rf"\d+{_suffix(name)}", n)]
+    done = [s for s in steps if (evaluation_directory(workdir, s, name) / "results.json").exists()]
     if not done:
         raise UserError(f"{workdir} has no evaluation; run eval.py --workdir={workdir} first")
-    return folder / str(max(done))
+    return evaluation_directory(workdir, max(done), name)
+
+
+def _suffix(name: str) -> str:
+    return re.escape(f"-{name}") if name else ""
 
 
 def report(

@@ -11,7 +11,9 @@ from ddl_jax.data.open_source import open_source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
     check_evaluation,
+    check_same_data,
     evaluate,
+    evaluation_directory,
     latest_evaluation,
     protocol_card,
     report,
@@ -27,6 +29,7 @@ def evaluate_workdir(
     *,
     step: int | None = None,
     before: Sequence[epath.PathLike] = (),
+    name: str = "",
 ) -> str:
     """Evaluates a checkpoint into `workdir/evaluation/<step>` -> the headline table in Markdown.
 
@@ -34,7 +37,10 @@ def evaluate_workdir(
       workdir: of the run.
       config: whose `evaluation` says on what; None for the run's own.
       step: the checkpoint; None for the newest.
-      before: work directories whose newest evaluations stand beside this one, in order.
+      before: work directories whose newest evaluations stand beside this one, in order; they must
+        be on the same data.
+      name: of an evaluation on other data than the run's own: kept in `evaluation/<step>-<name>`,
+        and compared with those of the same name.
 
     Raises:
       UserError: something is missing or wrong; nothing has been written.
@@ -42,7 +48,7 @@ def evaluate_workdir(
     config = config or read_config(workdir)
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = newest_step(workdir, checkpoints, step)
-    earlier = {_column(path): latest_evaluation(path) for path in before}
+    earlier = {_column(path): latest_evaluation(path, name) for path in before}
     if len(earlier) != len(before) or _column(workdir) in earlier:
         raise UserError("--before: two runs have the same last folder name; rename one")
     source = open_source(
@@ -50,10 +56,14 @@ def evaluate_workdir(
     )
     check_evaluation(source, config.evaluation)
     module, variables, card = load_checkpoint(workdir, step)
+    protocol = protocol_card(card, source, config.evaluation, step)
+    directory = evaluation_directory(workdir, step, name)
+    check_same_data(directory, protocol, "give --name=NAME to keep both")
+    for path in earlier.values():
+        check_same_data(path, protocol, "evaluate that run on these data first, with --name=NAME")
     mesh = parallel.make_mesh(config.devices)
     results = evaluate(module, variables, card, source, config.evaluation, mesh)
-    directory = epath.Path(workdir) / "evaluation" / str(step)
-    write_evaluation(directory, results, protocol_card(card, source, config.evaluation, step))
+    write_evaluation(directory, results, protocol)
     runs = earlier | {_column(workdir): directory}
     table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
     return f"{directory / 'report.html'}\n\n{table}"

@@ -17,7 +17,7 @@ from ddl_jax.evaluation.embedding import embed
 from ddl_jax.interop import load_torch_backbone
 from ddl_jax.models import ModelCard
 from ddl_jax.training.checkpoint import Checkpoints, Meta, newest_step
-from ddl_jax.training.state import TrainState, padded_classes
+from ddl_jax.training.state import TrainState, init_backbone, make_module, padded_classes
 
 _TORCH = (".pt", ".pth", ".ckpt")
 # Enough images for the mean of a class; one of a thousand images need not be embedded whole.
@@ -26,11 +26,18 @@ _IMAGES_OF_CLASS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Where the weights come from: a checkpoint of ours, or a file of PyTorch's (step None)."""
+    """Where the weights come from.
+
+    Attributes:
+      path: a work directory of ours, or a file of PyTorch's.
+      step, meta: of our checkpoint; None for a file of PyTorch's.
+      variables: of the backbone, for a file of PyTorch's: it is small enough to be read at once.
+    """
 
     path: str
-    step: int | None
-    meta: Meta | None
+    step: int | None = None
+    meta: Meta | None = None
+    variables: Any = None
 
 
 def check(config: Config, card: ModelCard) -> Start:
@@ -48,7 +55,9 @@ def check(config: Config, card: ModelCard) -> Start:
                 f"config.init_from.head is 'keep' but {path} has no class centres of ours; "
                 "choose class_means or reset"
             )
-        return Start(path, None, None)
+        variables = load_torch_backbone(path, card.network, input_size=card.input_size)
+        _check_shapes(variables, config, card)
+        return Start(path, variables=variables)
     with Checkpoints(path, read_only=True) as checkpoints:
         step = newest_step(path, checkpoints)
         meta = checkpoints.read_meta(step)
@@ -97,9 +106,8 @@ def apply(
 ) -> TrainState:
     """The state of step 0 with the backbone, and the head as `init_from.head` says, taken over."""
     if start.step is None:
-        variables = load_torch_backbone(start.path, card.network)
-        _check_shapes(variables, state, start.path)
-        backbone, batch_stats, old_heads = variables["params"], variables["batch_stats"], None
+        backbone, batch_stats = start.variables["params"], start.variables["batch_stats"]
+        old_heads = None
     else:
         backbone, batch_stats, old_heads = _read(start, state, mesh)
     heads = state.params["heads"]
@@ -137,16 +145,19 @@ def _read(start: Start, state: TrainState, mesh: Mesh) -> tuple[Any, Any, Any]:
     return found["backbone"], found["batch_stats"], found["heads"]
 
 
-def _check_shapes(variables: Any, state: TrainState, path: str) -> None:
+def _check_shapes(variables: Any, config: Config, card: ModelCard) -> None:
+    """Refuses PyTorch weights of another embedding size."""
+
     def check_leaf(leaf_path: Any, found: Any, wanted: Any) -> None:
         if np.shape(found) != wanted.shape:
             name = jax.tree_util.keystr(leaf_path)
             raise UserError(
-                f"config.init_from.path: {path} is of another model: {name} is "
+                f"config.init_from.path: {config.init_from.path} is of another model: {name} is "
                 f"{np.shape(found)}, config.model wants {wanted.shape}"
             )
 
-    wanted = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
+    module = make_module(config)
+    wanted = jax.eval_shape(lambda: init_backbone(module, card, jax.random.key(0)))
     jax.tree.map_with_path(check_leaf, variables, wanted)
 
 

@@ -16,6 +16,7 @@ from ddl_jax.data.pipeline import batches
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
     evaluate,
+    evaluation_directory,
     protocol_card,
     report,
     write_evaluation,
@@ -142,10 +143,6 @@ def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:
     state = run.new_state()
     steps = checkpoints.steps()
     if steps:
-        if steps[-1] > run.config.steps:
-            raise UserError(
-                f"{run.workdir} is at step {steps[-1]}, beyond config.steps={run.config.steps}"
-            )
         state = checkpoints.restore(steps[-1], state, run.mesh)
         return state, f"going on from step {steps[-1]} of {run.workdir}"
     if run.start is not None:
@@ -181,7 +178,7 @@ def _describe(run: Run, state: TrainState, origin: str) -> str:
 
 
 def _evaluate(run: Run, state: TrainState, step: int, progress: Progress) -> None:
-    directory = run.workdir / "evaluation" / str(step)
+    directory = evaluation_directory(run.workdir, step)
     settings = run.config.evaluation
     variables = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
     results = evaluate(run.module, variables, run.card, run.evaluation_source, settings, run.mesh)

@@ -116,7 +116,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     )
     if start is not None:
         init_from.check_head(start, config, meta)
-    _check_data_unchanged(workdir, meta)
+    _check_progress(config, workdir, meta)
     return Run(
         config=config,
         workdir=workdir,
@@ -208,12 +208,15 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
         )
 
 
-def _check_data_unchanged(workdir: epath.Path, meta: Meta) -> None:
+def _check_progress(config: Config, workdir: epath.Path, meta: Meta) -> None:
+    """A run goes on with the data it started with, and never backwards."""
     if not (workdir / "checkpoints").exists():
         return
     with Checkpoints(workdir, read_only=True) as checkpoints:
         steps = checkpoints.steps()
         old = checkpoints.read_meta(steps[-1]) if steps else meta
+    if steps and steps[-1] > config.steps:
+        raise UserError(f"{workdir} is at step {steps[-1]}, beyond config.steps={config.steps}")
     if old.data != meta.data:
         raise UserError(
             f"the data of {workdir} have changed since its checkpoint (fingerprint {old.data}, now "

@@ -1,6 +1,7 @@
 """Whole runs, from the command line's settings to the files of a work directory."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -143,7 +144,10 @@ def test_training_starts_from_a_torch_checkpoint(pretrained, faces, tmp_path):
     config.init_from.path, config.init_from.head = str(path), "keep"
     with pytest.raises(UserError, match="has no class centres of ours"):
         prepare(config, tmp_path / "run")
-    config.init_from.head = "reset"
+    config.init_from.head, config.model.name = "reset", "iresnet34"
+    with pytest.raises(UserError, match="backbone.pt"):
+        prepare(config, tmp_path / "run")
+    config.model.name = "iresnet18"
     run = prepare(config, tmp_path / "run")
     state = init_from.apply(
         run.start,
@@ -186,6 +190,31 @@ def test_evaluating_afterwards_gives_the_same_numbers_beside_an_earlier_run(
         evaluate_workdir(workdir, before=[workdir])
     with pytest.raises(UserError, match="has no evaluation"):
         evaluate_workdir(workdir, before=[tmp_path])
+
+
+def test_evaluations_on_other_data_are_kept_apart(pretrained, faces):
+    workdir, _ = pretrained
+    other = settings("synthetic_pretrain", faces, evaluation__data__identities="000012..000015")
+    with pytest.raises(UserError, match="is about other data .* give --name=NAME"):
+        evaluate_workdir(workdir, other)
+    evaluate_workdir(workdir, other, name="few")
+    assert (workdir / "evaluation" / "2-few" / "results.json").exists()
+    later = workdir.parent / "later"
+    shutil.copytree(workdir, later)
+    with pytest.raises(UserError, match="has no evaluation"):
+        evaluate_workdir(later, other, before=[workdir], name="fewer")
+    assert "| pretrained | later |" in evaluate_workdir(later, other, before=[workdir], name="few")
+    shutil.rmtree(later / "evaluation")
+    with pytest.raises(UserError, match="evaluate that run on these data first"):
+        evaluate_workdir(later, other, before=[workdir])
+
+
+def test_a_run_never_goes_backwards(pretrained, faces):
+    workdir, _ = pretrained
+    before = (workdir / "config.json").read_text()
+    with pytest.raises(UserError, match="is at step 2, beyond config.steps=1"):
+        train_and_evaluate(settings("synthetic_pretrain", faces, steps=1), workdir)
+    assert (workdir / "config.json").read_text() == before
 
 
 def test_eight_devices_embed_as_one_does(pretrained, faces):
