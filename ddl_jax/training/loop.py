@@ -22,7 +22,6 @@ from ddl_jax.evaluation.evaluate import (
     write_evaluation,
 )
 from ddl_jax.evaluation.files import write_atomically
-from ddl_jax.training import init_from
 from ddl_jax.training.checkpoint import Checkpoints, config_path
 from ddl_jax.training.metrics import MetricWriter, Progress, Stopwatch, read_metrics
 from ddl_jax.training.objective import make_objective
@@ -140,23 +139,14 @@ def _write_start(run: Run) -> None:
 
 def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:
     """Own checkpoint before init_from before scratch; and which it was."""
-    state = run.new_state()
     steps = checkpoints.steps()
     if steps:
-        state = checkpoints.restore(steps[-1], state, run.mesh)
+        state = checkpoints.restore(steps[-1], run.new_state(), run.mesh)
         return state, f"going on from step {steps[-1]} of {run.workdir}"
-    if run.start is not None:
-        state = init_from.apply(
-            run.start,
-            state,
-            run.config,
-            module=run.module,
-            card=run.card,
-            source=run.source,
-            mesh=run.mesh,
-        )
-        return state, f"starting from {run.start.path}, head: {run.config.init_from.head}"
-    return state, "starting from scratch"
+    if run.start is None:
+        return run.first_state(), "starting from scratch"
+    head = run.config.init_from.head
+    return run.first_state(), f"starting from {run.start.path}, head: {head}"
 
 
 def _describe(run: Run, state: TrainState, origin: str) -> str:

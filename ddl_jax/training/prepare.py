@@ -91,6 +91,21 @@ class Run:
             mesh=self.mesh,
         )
 
+    def first_state(self) -> TrainState:
+        """The state of step 0, with what `init_from` says taken over."""
+        state = self.new_state()
+        if self.start is None:
+            return state
+        return init_from.apply(
+            self.start,
+            state,
+            self.config,
+            module=self.module,
+            card=self.card,
+            source=self.source,
+            mesh=self.mesh,
+        )
+
 
 def prepare(config: Config, workdir: epath.PathLike) -> Run:
     """Checks and opens everything a run needs.

@@ -87,16 +87,7 @@ def test_fine_tuning_keeps_resets_or_averages_the_head(pretrained, faces):
             init_from__head=head,
             loss__heads="per_domain",
         )
-        run = prepare(config, "unused")
-        state = init_from.apply(
-            run.start,
-            run.new_state(),
-            config,
-            module=run.module,
-            card=run.card,
-            source=run.source,
-            mesh=run.mesh,
-        )
+        state = prepare(config, "unused").first_state()
         jax.tree.map(
             np.testing.assert_array_equal, state.params["backbone"], before.params["backbone"]
         )
@@ -148,16 +139,7 @@ def test_training_starts_from_a_torch_checkpoint(pretrained, faces, tmp_path):
     with pytest.raises(UserError, match="backbone.pt"):
         prepare(config, tmp_path / "run")
     config.model.name = "iresnet18"
-    run = prepare(config, tmp_path / "run")
-    state = init_from.apply(
-        run.start,
-        run.new_state(),
-        config,
-        module=run.module,
-        card=run.card,
-        source=run.source,
-        mesh=run.mesh,
-    )
+    state = prepare(config, tmp_path / "run").first_state()
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], variables["params"])
 
 
