@@ -8,6 +8,7 @@ WORKERS ?= 2
 
 # The stamp is remade when the requirements change; a half-made environment has none.
 $(VENV)/installed: requirements.txt
+	@echo "installing the packages of requirements.txt into $(VENV) ..."
 	@start=$$(date +%s); \
 	$(PYTHON) -m venv $(VENV) && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && \

@@ -33,6 +33,11 @@ class ImageSampler:
     def __init__(self, rows: np.ndarray, *, batch_size: int, seed: int):
         if not len(rows):
             raise UserError("no training image is of config.batch.domains; check their names")
+        if len(rows) < batch_size:
+            raise UserError(
+                f"there are {len(rows)} training images, but a batch takes "
+                f"config.batch_size={batch_size} different ones; lower it or add images"
+            )
         self._rows, self._seed, self.batch_size = rows, seed, batch_size
 
     def records(self, step: int) -> np.ndarray:

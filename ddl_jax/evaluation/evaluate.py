@@ -198,10 +198,11 @@ def report(
             name = "distributions.png" if kind == "domains" else "pair_distributions.png"
             plot_distributions(of_kind, directory / name)
             pictures[caption] = directory / name
-    pictures["TAR against FAR"] = directory / "roc.png"
+    last = list(runs)[-1]
+    pictures[f"TAR against FAR, {last}"] = directory / "roc.png"
     if metrics:
         plot_training_curves(metrics, directory / "training.png")
-        pictures["Training"] = directory / "training.png"
+        pictures[f"Training, {last}"] = directory / "training.png"
     write_report(
         directory / "report.html",
         title="Evaluation of " + ", ".join(runs),

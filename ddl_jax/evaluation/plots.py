@@ -99,16 +99,20 @@ def plot_training_curves(rows: Sequence[Mapping[str, object]], path: epath.PathL
             panels.setdefault(key.split("/")[0], []).append(key)
     if not panels:
         raise ValueError(f"{len(rows)} rows without a loss: nothing to draw")
+    # A domain keeps its colour from panel to panel, e.g. from positive_mean to negative_mean.
+    labels = list(dict.fromkeys(key.split("/", 1)[-1] for keys in panels.values() for key in keys))
+    parts = [label for label in labels if label not in panels]
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(10, 0.4 + 2.3 * lines), dpi=_DPI, layout="constrained")
     axes = figure.subplots(lines, columns, sharex=True, squeeze=False).ravel()
     for axis, (title, keys) in zip(axes, panels.items()):
-        for number, key in enumerate(keys):
+        for key in keys:
             steps, values = _series(rows, key)
+            label = key.removeprefix(f"{title}/")
+            number = parts.index(label) if label in parts else 0
             style = _STYLES[number % len(_STYLES)]
             color = _LINES[(number + 1) % len(_LINES)]
-            label = key.removeprefix(f"{title}/")
             axis.plot(steps, values, style, color=color, lw=1.6, label=label)
         axis.set_title(title.replace("_", " "), fontsize=12, loc="left", color=_INK)
         axis.grid(alpha=0.3)

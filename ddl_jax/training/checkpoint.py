@@ -1,11 +1,14 @@
 """Checkpoints of a work directory, by Orbax: whole or absent, written beside the training."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 from jax.sharding import Mesh, SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
@@ -61,14 +64,15 @@ class Checkpoints:
 
     def __init__(self, workdir: epath.PathLike, keep: int = 1, *, read_only: bool = False):
         self._directory = epath.Path(workdir) / "checkpoints"
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.LatestN(keep),
-            # The loop decides when; the manager must not skip what it is told to save.
-            save_decision_policy=policies.FixedIntervalPolicy(1),
-            create=not read_only,
-            read_only=read_only,
-        )
-        self._manager = ocp.CheckpointManager(self._directory.resolve(), options=options)
+        with _errors_only() if read_only else contextlib.nullcontext():
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=policies.LatestN(keep),
+                # The loop decides when; the manager must not skip what it is told to save.
+                save_decision_policy=policies.FixedIntervalPolicy(1),
+                create=not read_only,
+                read_only=read_only,
+            )
+            self._manager = ocp.CheckpointManager(self._directory.resolve(), options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -123,6 +127,17 @@ def _join(parts: dict[str, Any]) -> TrainState:
 
 def _abstract(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """Orbax warns that a manager which is asked to be read-only is read-only."""
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def newest_step(workdir: epath.PathLike, checkpoints: Checkpoints, step: int | None = None) -> int:

@@ -159,6 +159,11 @@ def _describe(run: Run, state: TrainState, origin: str) -> str:
         f"{run.config.batch_size} x {run.sampler.images} images a step on {mesh.size} "
         f"{mesh.devices.flat[0].platform} device(s)",
     ]
+    if run.pairs is not None and not run.config.init_from.path:
+        lines.append(
+            "ATTENTION: no config.init_from.path; distillation is made for a recognizer that has "
+            "learned already, one trained on easy faces"
+        )
     if run.seen:
         lines.append(
             f"ATTENTION: {run.seen} identities of the evaluation are trained on, and flatter it; "

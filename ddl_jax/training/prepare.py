@@ -118,7 +118,10 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     mesh = parallel.make_mesh(config.devices)
     _check_workdir(config, workdir)
     card = make_card(config, config.init_from.path)
-    start = init_from.check(config, card) if config.init_from.path else None
+    saved = _saved_step(config, workdir)
+    # A run that goes on has its weights already: those it began with may be gone by now.
+    begins = bool(config.init_from.path) and saved is None
+    start = init_from.check(config, card) if begins else None
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
     source = open_source(config.data, config.synthetic)
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
@@ -131,7 +134,8 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     )
     if start is not None:
         init_from.check_head(start, config, meta)
-    _check_progress(config, workdir, meta)
+    if saved is not None:
+        _check_same_data(workdir, saved, meta)
     return Run(
         config=config,
         workdir=workdir,
@@ -223,15 +227,21 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
         )
 
 
-def _check_progress(config: Config, workdir: epath.Path, meta: Meta) -> None:
-    """A run goes on with the data it started with, and never backwards."""
+def _saved_step(config: Config, workdir: epath.Path) -> int | None:
+    """The step from which the run goes on; None if it has not begun. Never backwards."""
     if not (workdir / "checkpoints").exists():
-        return
+        return None
     with Checkpoints(workdir, read_only=True) as checkpoints:
         steps = checkpoints.steps()
-        old = checkpoints.read_meta(steps[-1]) if steps else meta
     if steps and steps[-1] > config.steps:
         raise UserError(f"{workdir} is at step {steps[-1]}, beyond config.steps={config.steps}")
+    return steps[-1] if steps else None
+
+
+def _check_same_data(workdir: epath.Path, step: int, meta: Meta) -> None:
+    """A run goes on with the data it started with."""
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        old = checkpoints.read_meta(step)
     if old.data != meta.data:
         raise UserError(
             f"the data of {workdir} have changed since its checkpoint (fingerprint {old.data}, now "

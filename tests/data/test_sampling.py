@@ -124,7 +124,7 @@ def test_fewer_identities_with_pairs_than_the_batch_takes_are_refused(index):
         DDLSampler(index, pairs, batch_size=B, seed=0)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 10, 25])
+@pytest.mark.parametrize("batch_size", [1, 4, 9, 10])
 def test_images_come_once_an_epoch_across_the_ends_of_batches(batch_size):
     rows = np.array([3, 5, 8, 13, 21, 34, 55, 89, 144, 233])
     sampler = ImageSampler(rows, batch_size=batch_size, seed=0)
@@ -138,3 +138,5 @@ def test_images_come_once_an_epoch_across_the_ends_of_batches(batch_size):
 def test_no_image_to_sample_is_refused():
     with pytest.raises(UserError, match="no training image"):
         ImageSampler(np.array([], np.int64), batch_size=2, seed=0)
+    with pytest.raises(UserError, match="there are 3 training images, .*batch_size=4"):
+        ImageSampler(np.arange(3), batch_size=4, seed=0)

@@ -143,6 +143,16 @@ def test_training_starts_from_a_torch_checkpoint(pretrained, faces, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], variables["params"])
 
 
+def test_a_run_that_goes_on_does_not_need_the_run_it_began_from(pretrained, faces, tmp_path):
+    start, workdir = tmp_path / "start", tmp_path / "run"
+    shutil.copytree(pretrained[0], start)
+    changes = {"init_from__path": start, "evaluation__every": -1}
+    train_and_evaluate(settings("synthetic_ddl", faces, **changes), workdir)
+    shutil.rmtree(start)
+    state = train_and_evaluate(settings("synthetic_ddl", faces, steps=3, **changes), workdir)
+    assert int(state.step) == 3
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
