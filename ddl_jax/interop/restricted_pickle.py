@@ -21,6 +21,7 @@ _DAMAGED = (
     pickle.UnpicklingError,
     ArithmeticError,
     AttributeError,
+    BufferError,
     EOFError,
     ImportError,
     LookupError,
@@ -137,10 +138,16 @@ class _Dtype:
 class _Array(np.ndarray):
     """An array that takes its contents from a pickle only through a checked `dtype`."""
 
+    _filled = False
+
     def __new__(cls) -> Self:
         return super().__new__(cls, (0,), np.uint8)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
+        # NumPy frees the old contents, on which another array may be a view.
+        if self._filled:
+            raise pickle.UnpicklingError("an array that is filled twice")
+        self._filled = True
         _, shape, dtype, fortran_order, data = state
         super().__setstate__((1, shape, _plain_dtype(dtype), bool(fortran_order), data))
 
@@ -160,7 +167,11 @@ def _scalar(dtype: Any, data: bytes) -> np.generic:
 
 
 def _from_buffer(data: Any, dtype: Any, shape: tuple[int, ...], order: str) -> np.ndarray:
-    return np.frombuffer(data, _plain_dtype(dtype)).reshape(shape, order=order).view(_Array)
+    if not isinstance(data, bytes | bytearray):
+        raise pickle.UnpicklingError(f"an array in a {type(data).__name__}")
+    found = np.frombuffer(data, _plain_dtype(dtype)).reshape(shape, order=order).view(_Array)
+    found._filled = True
+    return found
 
 
 def _encode(text: str, encoding: str) -> bytes:

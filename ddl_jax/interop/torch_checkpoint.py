@@ -110,7 +110,8 @@ def _read(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: not a PyTorch checkpoint: {_RESAVE}")
     tensors = _state_dict(contents, path)
 
-    storages: dict[str, bytes] = {}
+    # By the whole description: one key under two counts must not lend the longer its bounds.
+    storages: dict[_Storage, bytes] = {}
     arrays = {}
     for name, tensor in tensors.items():
         storage = tensor.storage
@@ -118,9 +119,9 @@ def _read(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
         # Before reading: a compressed or mistaken entry must not fill the memory.
         if storage.size > file_size:
             raise UserError(f"{path}: truncated, storage {storage.key!r} is not in it")
-        if storage.key not in storages:
-            storages[storage.key] = read_storage(storage)
-        arrays[name] = _to_array(tensor, storages[storage.key])
+        if storage not in storages:
+            storages[storage] = read_storage(storage)
+        arrays[name] = _to_array(tensor, storages[storage])
     return arrays
 
 
@@ -245,7 +246,9 @@ def _state_dict(contents: Any, path: str) -> dict[str, _Tensor]:
 
 def _check_bounds(tensor: _Tensor, what: str) -> None:
     storage, offset, shape, strides = tensor
-    sane = len(shape) == len(strides) and min((offset, *shape, *strides)) >= 0
+    # torch has no more than 64 axes either, and no step that int64 cannot hold.
+    sane = len(shape) == len(strides) <= 64 and min((offset, *shape, *strides)) >= 0
+    sane = sane and max((offset, *shape, *strides)) < 2**56
     # Strides of zero would let a few numbers in the file stand for any amount of memory.
     sane = sane and math.prod(shape) <= storage.count
     if sane and math.prod(shape) > 0:

@@ -114,6 +114,31 @@ def test_our_own_functions_cannot_be_changed():
     assert loaded.dtype == np.float64 and loaded.dtype.flags == np.dtype("f8").flags
 
 
+def hand_written(code: str) -> bytes:
+    """A pickle from words: A makes an array, T dtype('u1'), the rest is pickle's own bytes."""
+    words = {
+        "A": b"cnumpy._core.multiarray\n_reconstruct\n(tR",
+        "T": b"cnumpy\ndtype\n(X\x02\0\0\0u1tR",
+        "F": b"cnumpy._core.numeric\n_frombuffer\n",
+        "C": b"X\x01\0\0\0C",
+        "DATA": b"B\x04\0\0\0face",
+    }
+    return b"\x80\x04" + b"".join(words.get(w, w.encode("latin1")) for w in code.split())
+
+
+FILL = "(K\x01 (K\x04t T \x89 DATA t b"
+
+
+def test_no_array_looks_at_memory_that_is_given_back():
+    assert load(hand_written(f"A {FILL} .")).tobytes() == b"face"
+    assert "filled twice" in refusal(hand_written(f"A {FILL} {FILL} ."))
+    view = "F ( A " + FILL + " T (K\x04t C tR"
+    assert "an array in a _Array" in refusal(hand_written(f"{view} ."))
+    filled = "F ( DATA T (K\x04t C tR"
+    assert load(hand_written(f"{filled} .")).tobytes() == b"face"
+    assert "filled twice" in refusal(hand_written(f"{filled} {FILL} ."))
+
+
 def test_takes_no_memory_for_nothing():
     assert "memo index 4294967295" in refusal(b"\x80\x02]r\xff\xff\xff\xff.")
     assert "memo index" in refusal(b"]p99999999999\n.")

@@ -135,12 +135,23 @@ def test_drops_the_wrappings(tmp_path):
         (0, (2,), (1, 1)),
         (0, (10**12,), (0,)),
         (0, (-1, -6), (1, 1)),
+        (0, (1,), (2**70,)),
+        (0, (0, 2**70), (1, 1)),
+        (0, (1,) * 70, (1,) * 70),
     ],
 )
 def test_no_tensor_reaches_outside_its_storage(offset, shape, strides, tmp_path):
     path = tmp_path / "weights.pt"
     write_tensor(path, offset, shape, strides)
     assert "reaches outside its storage" in refusal(path)
+
+
+def test_a_storage_has_one_length(tmp_path):
+    path = tmp_path / "weights.pt"
+    short = tensor_pickle(0, (6,), (1,), name=b"short")
+    both = short[:-2] + tensor_pickle(0, (9000,), (1,), name=b"long", count=9000)[4:]
+    write_zip(path, {"data.pkl": both, "data/0": SIX, "data/filler": bytes(40_000)})
+    assert "data/0 has 24 bytes, expected 36000" in refusal(path)
 
 
 def test_storages_are_as_long_as_they_say(tmp_path):
