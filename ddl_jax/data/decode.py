@@ -4,6 +4,8 @@ Decoders differ by a grey level here and there; with one of them, training and e
 same pixels.
 """
 
+import re
+
 import cv2
 import numpy as np
 
@@ -11,7 +13,7 @@ from ddl_jax.errors import UserError
 
 
 def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decodes a JPEG, PNG or PGM file.
+    """Decodes a JPEG, PNG, PGM or whatever else OpenCV reads.
 
     Args:
       encoded: the file's bytes; grey images get three equal channels, 16 bits become 8.
@@ -25,16 +27,19 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
     Raises:
       UserError: the bytes are not an image that can be read to its end.
     """
-    image = None
+    image, white = None, _white(encoded)
+    flags = cv2.IMREAD_COLOR if white in (255, 65535) else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     if _is_complete(encoded):
         try:
-            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
         except cv2.error:  # a header that announces more pixels than OpenCV takes
             pass
     if image is None:
         raise UserError(
             f"{name} is not a readable image; mend or remove it, or set config.data.corrupt=skip"
         )
+    if white not in (255, 65535):
+        image = np.clip(np.rint(image * (255 / white)), 0, 255).astype(np.uint8)
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image if size is None else fit(image, size)
 
@@ -56,8 +61,23 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _is_complete(encoded: bytes) -> bool:
     """OpenCV 4 fills the rest of a cut JPEG with grey and says nothing; end marks tell."""
-    if encoded.startswith(b"\xff\xd8"):  # JPEG; a few writers append padding
-        return b"\xff\xd9" in encoded[-1024:]
+    if encoded.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in encoded[_start_of_scan(encoded) :]
     if encoded.startswith(b"\x89PNG"):
-        return b"IEND" in encoded[-1024:]
+        return b"IEND" in encoded
     return bool(encoded)
+
+
+def _start_of_scan(encoded: bytes) -> int:
+    """Where the picture of a JPEG begins: behind segments that may hold a whole other JPEG."""
+    place = 2
+    while encoded[place : place + 1] == b"\xff" and encoded[place + 1 : place + 2] != b"\xda":
+        place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
+    return place
+
+
+def _white(encoded: bytes) -> int:
+    """What stands for white: PGM and PPM name it, and OpenCV does not look."""
+    between = rb"(?:\s|#[^\n]*\n)+"
+    header = re.match(rb"P[2356]" + between + between.join([rb"\d+"] * 2 + [rb"(\d+)"]), encoded)
+    return int(header[1]) or 255 if header else 255

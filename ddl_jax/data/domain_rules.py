@@ -1,13 +1,12 @@
 """From a path, or a column of metadata, to a domain."""
 
-import csv
 import fnmatch
-import io
 from collections.abc import Sequence
 
 from etils import epath
 
 from ddl_jax.data.source import DEFAULT_DOMAIN
+from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
 
 
@@ -47,16 +46,11 @@ def read_column(metadata: str, column: str, paths: Sequence[str]) -> list[str]:
     file = epath.Path(metadata)
     if not file.is_file():
         raise UserError(f"no metadata file {metadata!r}; give a CSV with a column path")
-    try:
-        # Spreadsheets put a byte order mark before the first column's name.
-        table = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig")))
-        there = table.fieldnames or ()
-        values = {row.get("path"): row.get(column) for row in table}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{metadata} is not a CSV file of UTF-8 text: {error}") from error
-    for name in ("path", column):
-        if name not in there:
-            raise UserError(f"{metadata} has no column {name!r}, only {', '.join(there)}")
+    values: dict[str, str] = {}
+    for where, row in read_table(file, ("path", column)):
+        if row["path"] in values:
+            raise UserError(f"{where}: {row['path']!r} stands there twice; leave one line of it")
+        values[row["path"]] = row[column]
     for path in paths:
         if not values.get(path):
             raise UserError(f"{metadata} says nothing in column {column!r} about {path!r}")

@@ -9,19 +9,24 @@ from etils import epath
 
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.domain_rules import assign_domains
-from ddl_jax.data.source import Record, make_index, natural_key
+from ddl_jax.data.source import Record, checksum, chosen_identities, make_index, natural_key
 from ddl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm")
+# Whatever calls itself an image is taken for one; what OpenCV cannot decode is then an unreadable
+# image, never a file passed over without a word.
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".pgm", ".ppm", ".pbm", ".pnm"),
+    *(".bmp", ".tif", ".tiff", ".webp", ".jp2", ".avif", ".heic", ".gif"),
+)
 
 
 class ImageFolderSource:
     """The images under `root`; an image's identity is the first folder of its path.
 
-    Every file is decoded once when the source is made, so that a corrupt image is known before any
-    work starts.
+    Every image that is used is decoded once when the source is made, so that a corrupt one is known
+    before any work starts.
 
     Attributes:
       index: the records without pixels; paths are relative to `root`, with forward slashes.
@@ -32,6 +37,8 @@ class ImageFolderSource:
         self,
         root: str,
         *,
+        identities: str = "",
+        setting: str = "identities",
         domain_rules: Sequence[str] = (),
         metadata: str = "",
         domain_column: str = "",
@@ -41,6 +48,8 @@ class ImageFolderSource:
 
         Args:
           root: the folder.
+          identities: those to use; see `chosen_identities`. All when empty.
+          setting: what to call `identities` in an error.
           domain_rules, metadata, domain_column: see `assign_domains`.
           corrupt: "refuse" an unreadable image, or "skip" and count it.
 
@@ -50,18 +59,23 @@ class ImageFolderSource:
         """
         self._root = root
         found = _find_images(root)
-        readable = _readable(root, found)
-        self.skipped = [path for path, error in zip(found, readable) if error is not None]
-        if self.skipped and corrupt == "refuse":
-            more = f" ({len(self.skipped)} such images)" if len(self.skipped) > 1 else ""
-            raise UserError(str(next(filter(None, readable))) + more)
+        chosen = chosen_identities(list(map(_identity, found)), identities, setting)
+        found = [path for path in found if _identity(path) in chosen]
+        checked = dict(zip(found, _check(root, found)))
+        errors = {path: e for path, e in checked.items() if isinstance(e, UserError)}
+        self.skipped = list(errors)
+        if errors and corrupt == "refuse":
+            more = f" ({len(errors)} such images)" if len(errors) > 1 else ""
+            raise UserError(f"{next(iter(errors.values()))}{more}")
         for path in self.skipped:
             _log.warning("skipped the unreadable image %s", path)
-        paths = [path for path, error in zip(found, readable) if error is None]
+        paths = [path for path in found if path not in errors]
         if not paths:
             raise UserError(f"{root}: none of the {len(found)} images is readable")
         domains = assign_domains(paths, domain_rules, metadata=metadata, column=domain_column)
-        self.index = make_index([path.split("/", 1)[0] for path in paths], paths, domains)
+        self.index = make_index(
+            list(map(_identity, paths)), paths, domains, [checked[path] for path in paths]
+        )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -78,12 +92,19 @@ class ImageFolderSource:
         )
 
 
+def _identity(path: str) -> str:
+    return path.split("/", 1)[0]
+
+
 def _find_images(root: str) -> list[str]:
     """Relative paths of all images, in natural order; hidden files and folders are passed over."""
     folder = epath.Path(root)
     if not folder.is_dir():
         raise UserError(f"no folder {root!r}; give a folder with one sub-folder an identity")
-    found = list(_walk(folder, "", ()))
+    try:
+        found = list(_walk(folder, "", ()))
+    except PermissionError as error:
+        raise UserError(f"{error.filename} cannot be read; permit it or leave it out") from error
     if not found:
         raise UserError(f"{root} holds no image ({', '.join(_SUFFIXES)}); give identity/.../image")
     loose = next((path for path in sorted(found) if "/" not in path), None)
@@ -103,21 +124,24 @@ def _walk(folder: epath.Path, prefix: str, above: tuple[str, ...]) -> Iterator[s
     for entry in folder.iterdir():
         if entry.name.startswith("."):
             continue
+        if not entry.name.isprintable():  # bytes that are no UTF-8 become surrogates
+            raise UserError(f"{prefix}{ascii(entry.name)} is no readable file name; rename it")
         if entry.is_dir():
             yield from _walk(entry, f"{prefix}{entry.name}/", (*above, place))
         elif entry.name.lower().endswith(_SUFFIXES):
             yield prefix + entry.name
 
 
-def _readable(root: str, paths: Sequence[str]) -> list[UserError | None]:
-    """What is wrong with each image, None where it decodes."""
+def _check(root: str, paths: Sequence[str]) -> list[UserError | int]:
+    """Each image's checksum, or what is wrong with it."""
 
-    def check(path: str) -> UserError | None:
+    def check(path: str) -> UserError | int:
         try:
-            decode_image(_read(root, path), path)
+            encoded = _read(root, path)
+            decode_image(encoded, path)
         except UserError as error:
             return error
-        return None
+        return checksum(encoded)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return list(pool.map(check, paths))

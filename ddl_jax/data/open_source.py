@@ -2,10 +2,14 @@
 
 import logging
 
+import numpy as np
+
 from ddl_jax import config as config_lib
 from ddl_jax.data import synthetic_faces, tfds_source
+from ddl_jax.data.domain_rules import assign_domains
 from ddl_jax.data.image_folder import ImageFolderSource
-from ddl_jax.data.source import Source, check_labels, select_identities
+from ddl_jax.data.source import Source, Subset, select_identities
+from ddl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -18,23 +22,41 @@ def open_source(
     Raises:
       UserError: anything about the data that would fail later.
     """
-    if data.source == "image_folder":
-        source: Source = ImageFolderSource(
-            data.path,
-            domain_rules=data.domain_rules,
-            metadata=data.metadata,
-            domain_column=data.domain_column,
-            corrupt=data.corrupt,
-        )
-        if source.skipped:
-            _log.warning("%s: skipped %d unreadable images", data.path, len(source.skipped))
-    elif data.source == "tfds":
-        source = tfds_source.open_tfds(data.path, data.split)
-    else:
-        size = synthetic_faces.SyntheticFacesConfig(**vars(synthetic))
-        # Without a path: where TFDS keeps everything, ~/tensorflow_datasets.
-        builder = synthetic_faces.prepare(data.path or None, size)
-        source = tfds_source.TfdsSource(builder, data.split)
-    source = select_identities(source, data.identities, f"{setting}.identities")
-    check_labels(source.index, setting)
+    try:
+        if data.source == "image_folder":
+            return _open_folder(data, f"{setting}.identities")
+        if data.source == "tfds":
+            whole: Source = tfds_source.open_tfds(data.path, data.split)
+        else:
+            size = synthetic_faces.SyntheticFacesConfig(**vars(synthetic))
+            # Without a path: where TFDS keeps everything, ~/tensorflow_datasets.
+            builder = synthetic_faces.prepare(data.path or None, size)
+            whole = tfds_source.TfdsSource(builder, data.split)
+    except OSError as error:
+        raise UserError(
+            f"{setting}.path: {data.path!r} cannot be used: {error.strerror or error}"
+        ) from error
+    source = select_identities(whole, data.identities, f"{setting}.identities")
+    if not (data.domain_rules or data.metadata):
+        return source
+    paths = source.index.paths.tolist()
+    domains = assign_domains(
+        paths, data.domain_rules, metadata=data.metadata, column=data.domain_column
+    )
+    return Subset(source, np.arange(len(source)), domains)
+
+
+def _open_folder(data: config_lib.Data, setting: str) -> ImageFolderSource:
+    # Identities are chosen inside: images of others need not be readable, nor be read.
+    source = ImageFolderSource(
+        data.path,
+        identities=data.identities,
+        setting=setting,
+        domain_rules=data.domain_rules,
+        metadata=data.metadata,
+        domain_column=data.domain_column,
+        corrupt=data.corrupt,
+    )
+    if source.skipped:
+        _log.warning("%s: skipped %d unreadable images", data.path, len(source.skipped))
     return source

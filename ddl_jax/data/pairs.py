@@ -10,7 +10,9 @@ import numpy as np
 from etils import epath
 
 from ddl_jax import config as config_lib
+from ddl_jax.data.random_key import random_key
 from ddl_jax.data.source import RecordIndex
+from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def make_pairs(index: RecordIndex, batch: config_lib.Batch, seed: int) -> Pairs:
     easy, pairs = batch.domains[0], {}
     for number, domain in enumerate(batch.domains):
         firsts = easy if batch.pairs == "easy_hard" else domain
-        rng = np.random.default_rng([seed, number])
+        rng = np.random.default_rng(random_key("pairs", seed, number))
         kept = [
             candidates[rng.permutation(len(candidates))[: batch.pairs_per_identity]]
             for candidates in _candidates(index, firsts, domain)
@@ -80,7 +82,7 @@ def write_pairs(path: epath.Path, index: RecordIndex, pairs: Pairs) -> None:
     temporary.rename(path)
 
 
-def read_pairs(path: epath.Path, index: RecordIndex, domains: tuple[str, ...]) -> Pairs:
+def read_pairs(path: epath.Path, index: RecordIndex, batch: config_lib.Batch) -> Pairs:
     """The pairs of a file, each checked against the data.
 
     Raises:
@@ -88,24 +90,23 @@ def read_pairs(path: epath.Path, index: RecordIndex, domains: tuple[str, ...]) -
         another domain, or a domain without pairs.
     """
     number = {name: i for i, name in enumerate(index.paths.tolist())}
-    found: dict[str, list[tuple[int, int]]] = {domain: [] for domain in domains}
-    with path.open() as file:
-        table = csv.DictReader(file)
-        for row in table:
-            where = f"{path}, line {table.line_num}"
-            try:
-                first, second = number[row["first"]], number[row["second"]]
-                domain = row["domain"]
-                rows = found[domain]
-            except KeyError as error:
-                raise UserError(f"{where}: {error} is not in the data") from error
-            if first == second:
-                raise UserError(f"{where}: both images are {row['first']}; give two")
-            if index.labels[first] != index.labels[second]:
-                raise UserError(f"{where}: the two images are of different identities")
-            if index.domains[second] != domain:  # the first is easy in an easy_hard pair
-                raise UserError(f"{where}: {row['second']} is not of domain {domain!r}")
-            rows.append((first, second))
+    found: dict[str, list[tuple[int, int]]] = {domain: [] for domain in batch.domains}
+    for where, row in read_table(path, ("domain", "first", "second")):
+        try:
+            first, second = number[row["first"]], number[row["second"]]
+            domain = row["domain"]
+            rows = found[domain]
+        except KeyError as error:
+            raise UserError(f"{where}: {error} is not in the data") from error
+        if first == second:
+            raise UserError(f"{where}: both images are {row['first']}; give two")
+        if index.labels[first] != index.labels[second]:
+            raise UserError(f"{where}: the two images are of different identities")
+        firsts = batch.domains[0] if batch.pairs == "easy_hard" else domain
+        for name, image, wanted in (("first", first, firsts), ("second", second, domain)):
+            if index.domains[image] != wanted:
+                raise UserError(f"{where}: {row[name]} is not of domain {wanted!r}")
+        rows.append((first, second))
     for domain, pairs in found.items():
         if not pairs:
             raise UserError(
@@ -127,13 +128,22 @@ def load_or_make_pairs(
     for directory in directories:
         path = directory / pairs_name(index, batch, seed)
         if path.exists():
-            return read_pairs(path, index, batch.domains), path
+            return read_pairs(path, index, batch), path
     return make_pairs(index, batch, seed), None
 
 
 def pairs_name(index: RecordIndex, batch: config_lib.Batch, seed: int) -> str:
-    """The file name of the pairs of this data under these settings."""
-    what = (index.fingerprint(), batch.domains, batch.pairs, batch.pairs_per_identity, seed)
+    """The file name of the pairs of this data under these settings.
+
+    Images that were aligned or compressed anew keep their pairs, edited ones included.
+    """
+    what = (
+        index.fingerprint(contents=False),
+        batch.domains,
+        batch.pairs,
+        batch.pairs_per_identity,
+        seed,
+    )
     return f"pairs-{hashlib.sha256(repr(what).encode()).hexdigest()[:12]}.csv"
 
 

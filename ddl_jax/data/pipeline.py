@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import grain
 import numpy as np
+from absl import flags
 
 from ddl_jax.data.decode import decode_image
+from ddl_jax.data.random_key import random_key
 from ddl_jax.data.sampling import Sampler
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
@@ -55,7 +57,8 @@ class BatchRows:
         records = [self._source[int(n)] for n in self._records(step)[row]]
         images = np.stack([decode_image(r["image"], r["path"], self._size) for r in records])
         if self._flip:
-            mirror = np.random.default_rng([self._seed, step, row]).random(len(records)) < 0.5
+            rng = np.random.default_rng(random_key("mirror", self._seed, step, row))
+            mirror = rng.random(len(records)) < 0.5
             images[mirror] = images[mirror, :, ::-1]
         return {"image": images, "label": np.array([r["label"] for r in records], np.int32)}
 
@@ -80,6 +83,8 @@ def batches(rows: BatchRows, *, step: int, workers: int) -> Iterator[Batch]:
         grain.ReadOptions(num_threads=4, prefetch_buffer_size=8) if not workers else None
     )
     if workers:
+        if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have
+            flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         dataset = dataset.mp_prefetch(options)
     return iter(dataset)

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from ddl_jax.data.pairs import Pairs
+from ddl_jax.data.random_key import random_key
 from ddl_jax.data.source import RecordIndex
 from ddl_jax.errors import UserError
 
@@ -35,8 +36,8 @@ class ImageSampler:
             raise UserError("no training image is of config.batch.domains; check their names")
         if len(rows) < batch_size:
             raise UserError(
-                f"there are {len(rows)} training images, but a batch takes "
-                f"config.batch_size={batch_size} different ones; lower it or add images"
+                f"there are {len(rows)} training images, fewer than "
+                f"config.batch_size={batch_size}; lower it or add images"
             )
         self._rows, self._seed, self.batch_size = rows, seed, batch_size
 
@@ -89,7 +90,7 @@ class DDLSampler:
         epoch, batch = divmod(step, len(groups) // self.batch_size)
         order = _permutation(self._seed, stream, epoch, len(groups))
         chosen = order[batch * self.batch_size :][: self.batch_size]
-        rng = np.random.default_rng([self._seed, stream, epoch, batch, 1])
+        rng = np.random.default_rng(random_key("draw", self._seed, stream, epoch, batch))
         return np.stack([groups[g][rng.integers(len(groups[g]))] for g in chosen])
 
 
@@ -103,4 +104,4 @@ def _group(rows: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
 
 @functools.lru_cache(maxsize=32)  # an epoch's order serves every step of it
 def _permutation(seed: int, stream: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng([seed, stream, epoch]).permutation(size)
+    return np.random.default_rng(random_key("order", seed, stream, epoch)).permutation(size)

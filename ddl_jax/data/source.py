@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+import zlib
 from collections.abc import Sequence
 from typing import Protocol, TypedDict
 
@@ -14,7 +15,7 @@ DEFAULT_DOMAIN = "easy"
 
 
 class Record(TypedDict):
-    """One image: `image` is the encoded file (JPEG, PNG, PGM), `label` a class number."""
+    """One image: `image` is the encoded file (JPEG, PNG, ...), `label` a class number."""
 
     image: bytes
     label: int
@@ -25,19 +26,21 @@ class Record(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class RecordIndex:
-    """Everything about the records except their pixels; four columns of equal length.
+    """Everything about the records except their pixels; five columns of equal length.
 
     Attributes:
       labels: `[n]` int64 class numbers, 0..classes-1 without gaps.
       identities: `[n]` names of the identities.
       paths: `[n]` names of the images, each one once.
       domains: `[n]` names of the domains.
+      checksums: `[n]` of the encoded images; see `checksum`.
     """
 
     labels: np.ndarray
     identities: np.ndarray
     paths: np.ndarray
     domains: np.ndarray
+    checksums: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,12 +54,15 @@ class RecordIndex:
         """Record numbers of a domain, in order."""
         return np.flatnonzero(self.domains == domain)
 
-    def fingerprint(self) -> str:
-        """A hash of every column: two runs saw the same records in the same order if it agrees."""
+    def fingerprint(self, *, contents: bool = True) -> str:
+        """A hash of every column: two runs saw the same records in the same order if it agrees.
+
+        Without `contents` the same names in the same order are enough, whatever the images hold.
+        """
         digest = hashlib.sha256()
-        for column in (self.labels, self.identities, self.paths, self.domains):
-            digest.update("\n".join(map(str, column.tolist())).encode())
-            digest.update(b"\0")
+        columns = [self.labels, self.identities, self.paths, self.domains]
+        for column in [*columns, self.checksums] if contents else columns:
+            digest.update("\n".join(map(str, column.tolist())).encode() + b"\0")
         return digest.hexdigest()[:16]
 
 
@@ -70,8 +76,16 @@ class Source(Protocol):
     def __getitem__(self, number: int) -> Record: ...
 
 
+def checksum(encoded: bytes) -> int:
+    """What tells an image from another under the same name: CRC-32 of its encoded bytes."""
+    return zlib.crc32(encoded)
+
+
 def make_index(
-    identities: Sequence[str], paths: Sequence[str], domains: Sequence[str]
+    identities: Sequence[str],
+    paths: Sequence[str],
+    domains: Sequence[str],
+    checksums: Sequence[int],
 ) -> RecordIndex:
     """The index of records whose labels number the identities in natural order of their names."""
     names = sorted(set(identities), key=natural_key)
@@ -81,11 +95,12 @@ def make_index(
         identities=np.array(identities, dtype=str),
         paths=np.array(paths, dtype=str),
         domains=np.array(domains, dtype=str),
+        checksums=np.array(checksums, np.uint32),
     )
 
 
-def check_labels(index: RecordIndex, where: str) -> None:
-    """Refuses labels that cannot be class numbers: negative, or with gaps."""
+def check_labels(index: RecordIndex, where: str, *, gaps: bool = False) -> None:
+    """Refuses labels that cannot be class numbers: negative or, unless allowed, with gaps."""
     if not len(index):
         raise UserError(f"{where} has no image")
     lowest = int(index.labels.min())
@@ -93,7 +108,7 @@ def check_labels(index: RecordIndex, where: str) -> None:
         row = int(index.labels.argmin())
         raise UserError(f"{where}: {index.paths[row]} has label {lowest}; labels start at 0")
     present = np.unique(index.labels)
-    if len(present) != index.classes:
+    if len(present) != index.classes and not gaps:
         missing = int(np.setdiff1d(np.arange(index.classes), present)[0])
         raise UserError(
             f"{where}: labels reach {index.classes - 1} but none is {missing}, so it is outside "
@@ -102,16 +117,20 @@ def check_labels(index: RecordIndex, where: str) -> None:
 
 
 class Subset:
-    """Some records of a source, with labels numbered anew for the identities that are left."""
+    """Some records of a source, with labels numbered anew for the identities that are left.
 
-    def __init__(self, source: Source, numbers: np.ndarray):
+    `domains`, one for each of them, take the place of the source's own.
+    """
+
+    def __init__(self, source: Source, numbers: np.ndarray, domains: Sequence[str] | None = None):
         self._source = source
         self._numbers = np.asarray(numbers)
         whole = source.index
         self.index = make_index(
             whole.identities[self._numbers].tolist(),
             whole.paths[self._numbers].tolist(),
-            whole.domains[self._numbers].tolist(),
+            whole.domains[self._numbers].tolist() if domains is None else domains,
+            whole.checksums[self._numbers].tolist(),
         )
 
     def __len__(self) -> int:
@@ -119,20 +138,30 @@ class Subset:
 
     def __getitem__(self, number: int) -> Record:
         record = self._source[int(self._numbers[number])]
-        return record | {"label": int(self.index.labels[number])}
+        label, domain = int(self.index.labels[number]), str(self.index.domains[number])
+        return record | {"label": label, "domain": domain}
 
 
 def select_identities(source: Source, ranges: str, setting: str) -> Source:
-    """The records whose identity lies in `ranges`, e.g. "001..150,204": both ends are included.
-
-    Ranges are in natural order (s2 before s10).
-
-    Raises:
-      UserError: a name is no identity of the source, or a range is empty.
-    """
+    """The records whose identity lies in `ranges`; see `chosen_identities`."""
     if not ranges:
         return source
-    names = sorted(set(source.index.identities.tolist()), key=natural_key)
+    identities = source.index.identities
+    chosen = chosen_identities(identities.tolist(), ranges, setting)
+    return Subset(source, np.flatnonzero(np.isin(identities, list(chosen))))
+
+
+def chosen_identities(identities: Sequence[str], ranges: str, setting: str) -> set[str]:
+    """The identities in `ranges`, e.g. "001..150,204": both ends are included.
+
+    Ranges are in natural order (s2 before s10). All identities if `ranges` is empty.
+
+    Raises:
+      UserError: a name is none of the identities, or a range is empty.
+    """
+    if not ranges:
+        return set(identities)
+    names = sorted(set(identities), key=natural_key)
     chosen: set[str] = set()
     for part in ranges.split(","):
         first, _, last = part.strip().partition("..")
@@ -147,7 +176,7 @@ def select_identities(source: Source, ranges: str, setting: str) -> Source:
         if not found:
             raise UserError(f"{setting} has the empty range {part!r}; give the lower end first")
         chosen.update(found)
-    return Subset(source, np.flatnonzero(np.isin(source.index.identities, list(chosen))))
+    return chosen
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int | str]], str]:

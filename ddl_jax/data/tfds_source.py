@@ -10,7 +10,15 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ddl_jax.data.decode import decode_image
-from ddl_jax.data.source import DEFAULT_DOMAIN, Record, RecordIndex, Source, check_labels
+from ddl_jax.data.source import (
+    DEFAULT_DOMAIN,
+    Record,
+    RecordIndex,
+    Source,
+    check_labels,
+    checksum,
+    make_index,
+)
 from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
 from ddl_jax.errors import UserError
 
@@ -18,8 +26,10 @@ from ddl_jax.errors import UserError
 class TfdsSource:
     """One split of a prepared TFDS data set with the features image and label.
 
-    `identity`, `path` and `domain` are used where the data set has them. Else the label names the
-    identity, the split and number the path, and every image is of domain "easy".
+    `identity`, `path` and `domain` are used where the data set has them. Else the label, a number
+    or a text, names the identity, the split and number the path, and every image is of domain
+    "easy". Labels are numbered anew where they are texts or the split is a slice, which need not
+    hold all of them.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
@@ -40,8 +50,7 @@ class TfdsSource:
             raise UserError(
                 f"{builder.info.full_name}, split {split!r}: {str(error).splitlines()[0]}"
             ) from error
-        self.index = self._read_index()
-        check_labels(self.index, f"{builder.info.full_name}, split {split}")
+        self.index = self._read_index(f"{builder.info.full_name}, split {split}")
         paths, counts = np.unique(self.index.paths, return_counts=True)
         if counts.max() > 1:  # pairs name images by their paths
             raise UserError(
@@ -53,25 +62,36 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, number: int) -> Record:
-        return self._record(number, self._records[number])
-
-    def _record(self, number: int, example: dict[str, Any]) -> Record:
-        label = int(example["label"])
+        index = self.index
+        label = int(index.labels[number])  # past the end the IndexError that iteration wants
         return Record(
-            image=example["image"],
+            image=self._records[number]["image"],
             label=label,
-            identity=_text(example.get("identity", str(label))),
-            path=_text(example.get("path", f"{self._split}/{number}")),
-            domain=_text(example.get("domain", DEFAULT_DOMAIN)),
+            identity=str(index.identities[number]),
+            path=str(index.paths[number]),
+            domain=str(index.domains[number]),
         )
 
-    def _read_index(self) -> RecordIndex:
-        rows = [self._record(i, example) for i, example in enumerate(self._records)]
-        return RecordIndex(
-            labels=np.array([row["label"] for row in rows], np.int64),
-            identities=np.array([row["identity"] for row in rows], dtype=str),
-            paths=np.array([row["path"] for row in rows], dtype=str),
-            domains=np.array([row["domain"] for row in rows], dtype=str),
+    def _read_index(self, where: str) -> RecordIndex:
+        """Reads every record once; keeps no pixels."""
+        rows = [self._facts(number, example) for number, example in enumerate(self._records)]
+        labels, identities, paths, domains, checksums = zip(*rows) if rows else ([],) * 5
+        index = make_index(identities, paths, domains, checksums)
+        if isinstance(labels[0] if rows else 0, str):
+            return index
+        numbered = dataclasses.replace(index, labels=np.array(labels, np.int64))
+        check_labels(numbered, where, gaps="[" in self._split)
+        return index if "[" in self._split else numbered
+
+    def _facts(self, number: int, example: dict[str, Any]) -> tuple[int | str, str, str, str, int]:
+        label = example["label"]
+        label = _text(label) if isinstance(label, str | bytes) else int(label)
+        return (
+            label,
+            _text(example.get("identity", str(label))),
+            _text(example.get("path", f"{self._split}/{number}")),
+            _text(example.get("domain", DEFAULT_DOMAIN)),
+            checksum(example["image"]),
         )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
 
+from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.result import (
     FARS,
@@ -69,14 +68,14 @@ def pairs_protocol(
 
 @dataclasses.dataclass(frozen=True)
 class PairsList:
-    """A file of pairs: image paths, `same[N]`, `fold[N]` or None, and the line of every pair."""
+    """A file of pairs: image paths, `same[N]`, `fold[N]` or None, and the place of every pair."""
 
     path: str
     first: tuple[str, ...]
     second: tuple[str, ...]
     same: np.ndarray
     fold: np.ndarray | None
-    lines: tuple[int, ...]
+    lines: tuple[str, ...]
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -90,7 +89,7 @@ class PairsList:
             for image in pair[1:]:
                 if image not in row:
                     raise UserError(
-                        f"{self.path} line {pair[0]}: there is no image {image!r}: "
+                        f"{pair[0]}: there is no image {image!r}: "
                         "paths are relative to the image folder"
                     )
         return np.array([row[i] for i in self.first]), np.array([row[i] for i in self.second])
@@ -100,24 +99,19 @@ def read_pairs(path: epath.PathLike) -> PairsList:
     """Reads a CSV file with the columns `first,second,same` and, if folds are given, `fold`.
 
     `first` and `second` are paths relative to the image folder, `same` is 1 or 0, `fold` a whole
-    number. Blank lines are skipped. Raises UserError, with the line, for anything else.
+    number; other columns are not looked at. Blank lines are skipped. Raises UserError, with the
+    line, for anything else.
     """
     path = epath.Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file of pairs: give a CSV with fold,first,second,same")
-    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
-    columns = set(reader.fieldnames or ())
-    if columns not in ({"first", "second", "same"}, {"fold", "first", "second", "same"}):
-        raise UserError(
-            f"{path} line 1: the columns are {','.join(reader.fieldnames or ()) or 'missing'}: "
-            "write fold,first,second,same (fold may be left out)"
-        )
-    pairs, lines = [], []
-    for row in reader:
-        pairs.append(_pair(row, f"{path} line {reader.line_num}"))
-        lines.append(reader.line_num)
+    pairs, lines, has_folds = [], [], False
+    for where, row in read_table(path, ("first", "second", "same")):
+        has_folds = "fold" in row
+        pairs.append(_pair(row, where))
+        lines.append(where)
     folds = {pair["fold"] for pair in pairs}
-    if len(pairs) < 10 or ("fold" in columns and len(folds) < 2):
+    if len(pairs) < 10 or (has_folds and len(folds) < 2):
         raise UserError(
             f"{path}: {len(pairs)} pairs in {len(folds)} folds: give at least 10 pairs, and at "
             "least 2 folds or no column fold"
@@ -129,15 +123,12 @@ def read_pairs(path: epath.PathLike) -> PairsList:
         first=tuple(pair["first"] for pair in pairs),
         second=tuple(pair["second"] for pair in pairs),
         same=np.array([pair["same"] for pair in pairs]),
-        fold=np.array([pair["fold"] for pair in pairs]) if "fold" in columns else None,
+        fold=np.array([pair["fold"] for pair in pairs]) if has_folds else None,
         lines=tuple(lines),
     )
 
 
-def _pair(row: dict[str, str | None], place: str) -> dict[str, object]:
-    # DictReader files a missing value as None and values too many under the key None.
-    if None in row or None in row.values():
-        raise UserError(f"{place}: the number of values is not that of the columns: correct it")
+def _pair(row: dict[str, str], place: str) -> dict[str, object]:
     row = {name: value.strip() for name, value in row.items()}
     if row["same"] not in ("0", "1"):
         raise UserError(f"{place}: same is {row['same']!r}: write 1 (same person) or 0")

@@ -90,10 +90,37 @@ def test_cut_images_are_refused_even_where_opencv_fills_the_rest(suffix, monkeyp
         decode_image(encoded[:-20], "cut")
 
 
-def test_a_jpeg_with_bytes_after_its_end_is_read():
+@pytest.mark.parametrize("length", [100, 5000])
+def test_a_jpeg_with_bytes_after_its_end_is_read(length):
     encoded = encode(pixels("padded"), ".jpg")
-    padded = decode_image(encoded + b"\0" * 100, "a.jpg")
+    padded = decode_image(encoded + b"\0" * length, "a.jpg")
     np.testing.assert_array_equal(padded, decode_image(encoded, "a.jpg"))
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture(monkeypatch):
+    encoded, thumbnail = encode(pixels("large"), ".jpg"), encode(pixels("small", (4, 4, 3)), ".jpg")
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    with_thumbnail = encoded[:2] + segment + encoded[2:]
+    filled = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: filled)
+    decode_image(with_thumbnail, "whole")
+    with pytest.raises(UserError, match="cut is not a readable image"):
+        decode_image(with_thumbnail[:-20], "cut")
+
+
+@pytest.mark.parametrize("white", [1, 100, 255, 4095, 65535])
+def test_white_is_white_whatever_a_pgm_calls_it(white):
+    levels = np.linspace(0, white, 5).round().astype(">u2" if white > 255 else "u1")
+    header = f"P5\n# made by hand\n5 1\n{white}\n".encode()
+    decoded = decode_image(header + levels.tobytes(), "a.pgm")
+    np.testing.assert_allclose(decoded[0, :, 0], levels / white * 255, atol=1)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".tiff", ".webp"])
+def test_other_formats_are_read_too(suffix):
+    smooth = cv2.GaussianBlur(pixels("smooth"), (0, 0), 4)
+    decoded = decode_image(encode(smooth, suffix), "a")
+    assert np.abs(decoded.astype(int) - smooth).mean() < 2  # what lossy WebP changes
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ def test_a_table_from_a_spreadsheet_is_read(table):
         ("path,light\na,b\n", "no column 'pose'"),
         ("", "no column 'path'"),
         (f"path,pose\n{PATHS[0]},0\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
-        (f"path,pose\n{PATHS[0]},0\n{PATHS[1]}\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
+        (f"path,pose\n{PATHS[0]},0\n{PATHS[1]}\n{PATHS[2]},0\n", "line 3: not as many values"),
+        (f"path,pose\n{PATHS[0]},0\n{PATHS[0]},1\n", f"line 3: '{PATHS[0]}' stands there twice"),
         (f"path,pose\n{PATHS[0]},0\n{PATHS[1]},\n{PATHS[2]},0\n", f"about '{PATHS[1]}'"),
-        (b"path,pose\n\xff\xfe,0\n", "not a CSV file of UTF-8"),
+        (b"path,pose\n\xff\xfe,0\n", "not UTF-8 text"),
     ],
 )
 def test_metadata_that_do_not_tell_are_refused(table, content, told):

@@ -70,6 +70,51 @@ def test_links_to_folders_and_images_are_followed(tmp_path):
     np.testing.assert_array_equal(image, pixels("2/easy/1.png"))
 
 
+def test_an_image_of_a_format_that_nobody_reads_is_not_passed_over(tmp_path):
+    write_image(tmp_path, "a/1.bmp")
+    write_image(tmp_path, "b/1.webp")
+    assert ImageFolderSource(str(tmp_path)).index.paths.tolist() == ["a/1.bmp", "b/1.webp"]
+    (tmp_path / "b" / "2.heic").write_bytes(b"from a telephone")
+    assert "b/2.heic is not a readable image" in _refusal(tmp_path)
+    assert ImageFolderSource(str(tmp_path), corrupt="skip").skipped == ["b/2.heic"]
+
+
+def test_images_of_identities_that_are_not_used_need_not_be_readable(tmp_path):
+    write_faces(tmp_path, 3)
+    (tmp_path / "3/easy/0.png").write_bytes(b"")
+    source = ImageFolderSource(str(tmp_path), identities="1..2")
+    assert source.index.identities.tolist() == ["1", "1", "2", "2"]
+    assert "3/easy/0.png" in _refusal(tmp_path, identities="2..3")
+    assert "x.identities names identity '9'" in _refusal(
+        tmp_path, identities="9", setting="x.identities"
+    )
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    write_faces(tmp_path, 1)
+    (tmp_path / "1" / "easy" / "\udcff.png").write_bytes(encode(pixels("x")))
+    assert r"1/easy/'\udcff.png' is no readable file name" in _refusal(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied", "faces/1")
+
+    write_faces(tmp_path, 1)
+    monkeypatch.setattr("ddl_jax.data.image_folder._walk", forbidden)
+    assert "faces/1 cannot be read" in _refusal(tmp_path)
+
+
+def test_the_fingerprint_tells_other_pixels_under_the_same_names(tmp_path):
+    write_faces(tmp_path, 1)
+    before = ImageFolderSource(str(tmp_path)).index
+    write_image(tmp_path, "other.png")
+    (tmp_path / "other.png").rename(tmp_path / "1/easy/0.png")
+    after = ImageFolderSource(str(tmp_path)).index
+    assert after.fingerprint() != before.fingerprint()
+    assert after.fingerprint(contents=False) == before.fingerprint(contents=False)
+
+
 def test_a_link_that_would_never_end_is_refused(tmp_path):
     write_faces(tmp_path, 1)
     (tmp_path / "1" / "again").symlink_to(tmp_path)

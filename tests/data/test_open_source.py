@@ -62,6 +62,19 @@ def test_an_error_names_the_setting_it_comes_from(kind, request):
         open_source(data, FEW, "config.evaluation.data")
 
 
+@pytest.mark.parametrize("rules", [("*1.png=easy", "*=dark"), ()])
+def test_rules_and_metadata_are_for_packed_data_too(packed, tmp_path, rules):
+    again = Data(**(vars(packed) | {"domain_rules": rules}))
+    if not rules:
+        paths = open_source(packed, FEW).index.paths
+        rows = [f"{path},{'easy' if path.endswith('1.png') else 'dark'}\n" for path in paths]
+        again.metadata, again.domain_column = str(tmp_path / "a.csv"), "kind"
+        (tmp_path / "a.csv").write_text("path,kind\n" + "".join(rows))
+    source = open_source(again, FEW)
+    assert source.index.domains.tolist() == ["dark", "easy"] * 11
+    assert source[0]["domain"] == "dark" and source[1]["domain"] == "easy"
+
+
 def test_skipped_images_are_counted_in_the_log(folder, tmp_path, caplog):
     write_faces(tmp_path, 2)
     pathlib.Path(tmp_path / "1/easy/0.png").write_bytes(b"")

@@ -17,7 +17,9 @@ BATCH = Batch(kind="ddl", domains=("easy", "hard"))
 def _index(*records: str) -> RecordIndex:
     """An index of records "identity domain"; the image of number n has the path "n.png"."""
     identities, domains = zip(*(record.split() for record in records))
-    return make_index(identities, [f"{n}.png" for n in range(len(records))], domains)
+    return make_index(
+        identities, [f"{n}.png" for n in range(len(records))], domains, range(len(records))
+    )
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_a_domain_without_a_pair_is_refused(how, records):
 def test_the_file_holds_all_pairs_in_order(index, tmp_path):
     file, pairs = epath.Path(tmp_path / "pairs.csv"), pairs_lib.make_pairs(index, BATCH, seed=3)
     pairs_lib.write_pairs(file, index, pairs)
-    again = pairs_lib.read_pairs(file, index, BATCH.domains)
+    again = pairs_lib.read_pairs(file, index, BATCH)
     assert list(again) == list(pairs)
     for domain in pairs:
         np.testing.assert_array_equal(again[domain], pairs[domain])
@@ -104,11 +106,11 @@ def test_the_file_holds_all_pairs_in_order(index, tmp_path):
 
 def test_names_with_commas_and_quotes_survive_the_file(tmp_path):
     paths = ["a, b.png", 'the "best".png', "ä.png", "d.png"]
-    index = make_index("aaaa", paths, ["easy", "easy", "hard", "hard"])
+    index = make_index("aaaa", paths, ["easy", "easy", "hard", "hard"], range(4))
     pairs = pairs_lib.make_pairs(index, BATCH, seed=0)
     file = epath.Path(tmp_path / "pairs.csv")
     pairs_lib.write_pairs(file, index, pairs)
-    again = pairs_lib.read_pairs(file, index, BATCH.domains)
+    again = pairs_lib.read_pairs(file, index, BATCH)
     assert _sets(again["easy"]) == {(0, 1)}
     assert _sets(again["hard"]) == {(2, 3)}
 
@@ -134,28 +136,48 @@ def test_an_edited_file_is_used_as_it_stands(index, tmp_path):
     [
         ("hard,0.png,9.png", "'9.png' is not in the data"),
         ("dark,0.png,5.png", "'dark' is not in the data"),
-        ("hard,0.png", "is not in the data"),
+        ("hard,0.png", "not as many values as columns"),
         ("hard,0.png,3.png", "different identities"),
         ("hard,5.png,5.png", "both images are 5.png"),
-        ("hard,1.png,4.png", "4.png is not of domain 'hard'"),
+        ("hard,1.png,3.png", "1.png is not of domain 'hard'"),
+        ("hard,3.png,1.png", "1.png is not of domain 'hard'"),
+        ("easy,1.png,3.png", "3.png is not of domain 'easy'"),
     ],
 )
 def test_a_bad_line_is_refused_by_its_number(index, tmp_path, row, told):
     file = epath.Path(tmp_path / "pairs.csv")
     file.write_text(f"domain,first,second\neasy,1.png,4.png\n\nhard,0.png,5.png\n{row}\n")
     with pytest.raises(UserError) as caught:
-        pairs_lib.read_pairs(file, index, BATCH.domains)
-    assert str(caught.value).startswith(f"{file}, line 5: ") and told in str(caught.value)
+        pairs_lib.read_pairs(file, index, BATCH)
+    assert str(caught.value).startswith(f"{file} line 5: ") and told in str(caught.value)
+
+
+def test_the_first_of_an_easy_hard_pair_is_easy(index, tmp_path):
+    batch = dataclasses.replace(BATCH, pairs="easy_hard")
+    file = epath.Path(tmp_path / "pairs.csv")
+    file.write_text("domain,first,second\neasy,1.png,4.png\nhard,1.png,3.png\n")
+    assert pairs_lib.read_pairs(file, index, batch)["hard"].tolist() == [[1, 3]]
+    file.write_text("domain,first,second\neasy,1.png,4.png\nhard,0.png,5.png\n")
+    with pytest.raises(UserError, match="0.png is not of domain 'easy'"):
+        pairs_lib.read_pairs(file, index, batch)
+
+
+@pytest.mark.parametrize("content", [b"", b"domain;first;second\n", b"\xff\xfed\0o\0"])
+def test_a_file_that_is_no_table_of_pairs_is_refused(index, tmp_path, content):
+    file = epath.Path(tmp_path / "pairs.csv")
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="no column 'domain'|not UTF-8"):
+        pairs_lib.read_pairs(file, index, BATCH)
 
 
 @pytest.mark.parametrize(
-    "content", ["", "domain,first,second\n", "domain,first,second\neasy,1.png,4.png\n"]
+    "content", ["domain,first,second\n", "domain,first,second\neasy,1.png,4.png\n"]
 )
 def test_a_file_without_pairs_of_a_domain_is_refused(index, tmp_path, content):
     file = epath.Path(tmp_path / "pairs.csv")
     file.write_text(content)
     with pytest.raises(UserError, match="has no pair of domain"):
-        pairs_lib.read_pairs(file, index, BATCH.domains)
+        pairs_lib.read_pairs(file, index, BATCH)
 
 
 def test_pairs_go_to_the_first_directory_that_can_be_written(index, tmp_path):
@@ -193,4 +215,6 @@ def test_other_settings_or_data_have_another_file(index):
     names.append(pairs_lib.pairs_name(renamed, BATCH, 0))
     assert len(set(names)) == len(names)
     # What does not change the pairs does not change the file.
+    aligned = dataclasses.replace(index, checksums=index.checksums + 1)
+    assert pairs_lib.pairs_name(aligned, BATCH, 0) == names[0]
     assert pairs_lib.pairs_name(index, dataclasses.replace(BATCH, flip=False), 0) == names[0]

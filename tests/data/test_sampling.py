@@ -21,7 +21,12 @@ def index() -> RecordIndex:
     records = list(itertools.product(range(IDENTITIES), DOMAINS, range(3)))
     np.random.default_rng(0).shuffle(records)
     identities, domains, _ = zip(*records)
-    return make_index([str(i) for i in identities], [f"{n}" for n in range(len(records))], domains)
+    return make_index(
+        [str(i) for i in identities],
+        [f"{n}" for n in range(len(records))],
+        domains,
+        range(len(records)),
+    )
 
 
 def _sampler(index: RecordIndex, *, pairs="same_domain", seed=0, batch_size=B) -> DDLSampler:
@@ -103,7 +108,7 @@ def test_all_images_and_pairs_of_an_identity_get_their_turn(index):
 
 
 def test_identities_without_a_pair_still_give_singles():
-    index = make_index("aaab", "0123", ["easy", "easy", "hard", "hard"])
+    index = make_index("aaab", "0123", ["easy", "easy", "hard", "hard"], range(4))
     pairs = {"easy": np.array([[0, 1]]), "hard": np.array([[0, 2]])}
     sampler = DDLSampler(index, pairs, batch_size=1, seed=0)
     records = np.concatenate([sampler.records(step) for step in range(40)])

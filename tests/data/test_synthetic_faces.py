@@ -151,9 +151,44 @@ def test_occlusion_covers_part_of_the_face(kind, monkeypatch):
     assert 0.08 < changed < 0.9
 
 
+def test_no_size_of_the_training_split_reaches_the_test_people(tmp_path):
+    few = {"easy_views": 1, "hard_views": 0, "size": 32}
+    people = {}
+    for count in (1, 3):
+        config = synthetic_faces.SyntheticFacesConfig(
+            train_identities=count, test_identities=count, **few
+        )
+        made = synthetic_faces.prepare(tmp_path, config)
+        for split in ("train", "test"):
+            records = made.as_data_source(split)
+            people[split, count] = {record["identity"] for record in records}
+    assert people["train", 1] < people["train", 3] and people["test", 1] < people["test", 3]
+    assert not people["train", 3] & people["test", 3]
+    with pytest.raises(UserError, match="train_identities is 1000001: use at most 1000000"):
+        synthetic_faces.SyntheticFacesConfig(train_identities=1_000_001)
+
+
+# Mean grey level of red, green and blue of view 0 of person 0, and the same of person 1: pictures
+# of another mean are other pictures, and want another VERSION.
+MEANS = {
+    "easy": [[95.73, 84.28, 82.41], [113.64, 84.07, 62.55]],
+    "low_resolution": [[95.03, 72.93, 59.51], [117.51, 95.22, 96.83]],
+    "large_pose": [[87.45, 75.93, 70.56], [123.41, 94.12, 91.37]],
+    "occlusion": [[78.86, 73.25, 55.31], [161.71, 171.83, 157.92]],
+    "dark": [[63.9, 48.05, 43.68], [64.19, 42.75, 44.23]],
+}
+
+
+@pytest.mark.parametrize("domain", domains.DOMAINS)
+def test_the_pictures_are_those_of_this_version(pictures, domain):
+    assert str(builder_lib.SyntheticFaces.VERSION) == "2.0.0"
+    found = pictures[domain][:2, 0].mean(axis=(1, 2))
+    np.testing.assert_allclose(found, MEANS[domain], atol=0.2)
+
+
 def test_the_config_names_all_its_numbers():
     default = synthetic_faces.SyntheticFacesConfig()
-    assert default.name == "train800_test200_easy4_hard2_size112_seed0"
+    assert default.name == "train600_test200_easy4_hard2_size112_seed0"
     fields = ["train_identities", "test_identities", "easy_views", "hard_views", "size", "seed"]
     others = {synthetic_faces.SyntheticFacesConfig(**{field: 77}).name for field in fields}
     assert len(others | {default.name}) == 7

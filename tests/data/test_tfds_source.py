@@ -190,3 +190,20 @@ def test_a_file_format_without_random_access_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match="split 'train': .*") as caught:
         open_tfds(str(builder.data_dir), "train")
     assert "\n" not in str(caught.value)
+
+
+def test_labels_that_are_names_are_identities(tmp_path):
+    # As TFDS's own LFW has them.
+    features = {"image": IMAGE, "label": tfds.features.Text()}
+    source = open_tfds(_write(tmp_path, features, _labelled(["Bo", "Ann", "Bo"])), "train")
+    assert source.index.identities.tolist() == ["Bo", "Ann", "Bo"]
+    assert source.index.labels.tolist() == [1, 0, 1]
+    assert [record["label"] for record in source] == [1, 0, 1]
+
+
+def test_a_slice_need_not_hold_all_labels(tmp_path):
+    features = {"image": IMAGE, "label": np.int64}
+    directory = _write(tmp_path, features, _labelled([0, 1, 2, 3]))
+    source = open_tfds(directory, "train[50%:]")
+    assert source.index.identities.tolist() == ["2", "3"]
+    assert source.index.labels.tolist() == [0, 1]

@@ -26,14 +26,16 @@ _JPEG_QUALITY = 95
 # A worker process takes a second or two to start: not worth it for fewer identities.
 _IDENTITIES_PER_WORKER = 64
 _IDENTITIES_PER_TASK = 4
+# People of the test split are numbered from here: no size of the train split reaches them.
+_FIRST_TEST_IDENTITY = 1_000_000
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class SyntheticFacesConfig(tfds.core.BuilderConfig):
-    """The size of the data set. Test identities are numbered after the train ones: no overlap."""
+    """The size of the data set. A larger one has the people of a smaller one, and more."""
 
     name: str = ""  # made of the numbers below, so that two settings never share a directory
-    train_identities: int = 800
+    train_identities: int = 600
     test_identities: int = 200
     easy_views: int = 4  # pictures an identity
     hard_views: int = 2  # pictures an identity in each hard domain
@@ -55,6 +57,11 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
                 raise UserError(
                     f"synthetic_faces: {field} is {value!r}: use a whole number of at least {low}"
                 )
+        if self.train_identities > _FIRST_TEST_IDENTITY:
+            raise UserError(
+                f"synthetic_faces: train_identities is {self.train_identities}: use at most "
+                f"{_FIRST_TEST_IDENTITY}"
+            )
         self.name = (
             f"train{self.train_identities}_test{self.test_identities}"
             f"_easy{self.easy_views}_hard{self.hard_views}"
@@ -112,7 +119,7 @@ def _encode_identities(
 class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
     """Parametric faces of made-up people, in an easy domain and four hard ones."""
 
-    VERSION = tfds.core.Version("1.0.0")  # to be raised when the pictures change
+    VERSION = tfds.core.Version("2.0.0")  # to be raised when the pictures change
     BUILDER_CONFIGS = [SyntheticFacesConfig()]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -124,10 +131,11 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         config = self.builder_config
-        last = config.train_identities + config.test_identities
+        first = {"train": 0, "test": _FIRST_TEST_IDENTITY}
+        count = {"train": config.train_identities, "test": config.test_identities}
         return {
-            "train": self._generate_examples("train", range(config.train_identities)),
-            "test": self._generate_examples("test", range(config.train_identities, last)),
+            split: self._generate_examples(split, range(start, start + count[split]))
+            for split, start in first.items()
         }
 
     def _generate_examples(self, split: str, identities: range):
@@ -138,8 +146,8 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
                 record = Record(
                     image=jpeg,
                     label=label,
-                    identity=f"{identity:06d}",
-                    path=f"{split}/{identity:06d}/{domain}/{number}.jpg",
+                    identity=f"{identity:07d}",
+                    path=f"{split}/{identity:07d}/{domain}/{number}.jpg",
                     domain=domain,
                 )
                 yield key, as_example(record)
@@ -155,7 +163,7 @@ def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None
 
     Args:
       data_dir: a folder for data sets, local or remote (`gs://`).
-      config: the numbers of the data set; by default 800 + 200 identities of 12 pictures.
+      config: the numbers of the data set; by default 600 + 200 identities of 12 pictures.
 
     Returns:
       The builder, ready for `as_data_source(split)`.

@@ -1,0 +1,42 @@
+"""CSV files as people write them, checked line by line."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from etils import epath
+
+from ddl_jax.errors import UserError
+
+
+def read_table(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines of a CSV file as `("FILE line N", {column: value})`; blank ones are passed over.
+
+    Args:
+      path: of the file, UTF-8, its first line naming the columns.
+      columns: those that must be there; others may be.
+
+    Raises:
+      UserError: a missing column, a line with more or fewer values than columns, no CSV at all.
+    """
+    try:
+        # Spreadsheets put a byte order mark before the first column's name.
+        text = path.read_bytes().decode("utf-8-sig")
+        table = csv.DictReader(io.StringIO(text), strict=True)
+        there = table.fieldnames or ()
+        for name in columns:
+            if name not in there:
+                only = ",".join(there) or "an empty line"
+                raise UserError(
+                    f"{path} line 1: no column {name!r}, only {only}; write {','.join(columns)}"
+                )
+        for row in table:
+            where = f"{path} line {table.line_num}"
+            # DictReader files a missing value as None and values too many under the key None.
+            if None in row or None in row.values():
+                raise UserError(f"{where}: not as many values as columns; correct it")
+            yield where, row
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise UserError(f"{path} line {table.line_num + 1}: {error}; correct it") from error
