@@ -17,12 +17,15 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     # OpenCV logs every corrupt image that is refused, or skipped and counted, anyway. It reads this
     # when it is first imported, in worker processes too.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
-    # grain's worker processes read absl's global flags, which nobody else parses here.
-    flags.FLAGS.mark_as_parsed()
     try:
         main(argv)
     except UserError as error:
         print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        if "gcsfs" not in str(error):
+            raise
+        print(f"{os.path.basename(argv[0])}: gs:// needs gcsfs; pip install gcsfs", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -55,7 +58,7 @@ def evaluate(argv: Sequence[str]) -> None:
     """
     from ddl_jax import config
 
-    command = config.parse(argv, define=_evaluation_flags, require_config=False)
+    command = config.parse(argv, define=_evaluation_flags, trains=False)
     if not command.workdir:
         print(evaluate.__doc__, command.flags, sep="\n")
         return

@@ -112,6 +112,7 @@ class Distillation:
 class Loss:
     margin: str = "arcface"  # arcface, cosface or combined
     scale: float = 64.0
+    precision: str = "highest"  # of the class logits' products; default lets an accelerator round
     arcface: ArcFace = dataclasses.field(default_factory=ArcFace)
     cosface: CosFace = dataclasses.field(default_factory=CosFace)
     combined: Combined = dataclasses.field(default_factory=Combined)
@@ -164,7 +165,7 @@ class Config:
     """One experiment."""
 
     seed: int = 0
-    steps: int = 20_000
+    steps: int = 20_000  # 0 only takes over the weights of init_from, and evaluates them
     batch_size: int = 128  # rows of the global batch: b of the paper for a ddl batch
     parallelism: str = "shard_map"  # or pmap
     devices: int = 0  # how many to use; 0 for all
@@ -188,13 +189,14 @@ class CommandLine(NamedTuple):
     flags: flags.FlagValues
 
 
-def parse(argv: Sequence[str], *, define: Any = None, require_config: bool = True) -> CommandLine:
+def parse(argv: Sequence[str], *, define: Any = None, trains: bool = True) -> CommandLine:
     """Reads `--config=FILE[:VARIANT] --workdir=DIR --config.KEY=VALUE ...`.
 
     Args:
       argv: the command line, program name first.
       define: called with the FlagValues to add a program's own flags.
-      require_config: whether the program needs `--config`.
+      trains: False for a program that only evaluates: it needs neither `--config` nor what only
+        training reads.
 
     Raises:
       UserError: anything on the command line or in the file is wrong. Nothing has been written.
@@ -226,7 +228,7 @@ def parse(argv: Sequence[str], *, define: Any = None, require_config: bool = Tru
     if not values.workdir:
         raise UserError("--workdir is missing; give the directory where this run keeps its files")
     if values.config is None and not values["config"].present:
-        if require_config:
+        if trains:
             raise UserError(
                 "--config is missing; give a file of configs/, "
                 "e.g. --config=configs/synthetic_pretrain.py"
@@ -235,7 +237,7 @@ def parse(argv: Sequence[str], *, define: Any = None, require_config: bool = Tru
     if not isinstance(values.config, Config):
         returned = type(values.config).__name__
         raise UserError(f"get_config() returned {returned}; return ddl_jax.config.Config")
-    validate(values.config)
+    validate(values.config, trains=trains)
     return CommandLine(values.config, values.workdir, values)
 
 
@@ -314,8 +316,12 @@ def variant(config: Config, name: str) -> Config:
     return config
 
 
-def validate(config: Config) -> None:
+def validate(config: Config, *, trains: bool = True) -> None:
     """Refuses settings that cannot work, whatever the data.
+
+    Args:
+      config: the settings.
+      trains: False where only its `evaluation` will be used: training needs no data then.
 
     Raises:
       UserError: names the first such setting, its value and what is allowed.
@@ -333,6 +339,13 @@ def validate(config: Config) -> None:
         value = _get(config, key)
         if not value >= 0:
             raise UserError(f"config.{key} is {value}; it must not be negative")
+    for key, (low, high, what) in _RANGES.items():
+        value = _get(config, key)
+        if not low <= value <= high:
+            raise UserError(f"config.{key} is {value}; it must be {what}")
+    data = {"evaluation.data": evaluation_data(config)}
+    for name, one in ({"data": config.data} | data if trains else data).items():
+        _validate_data(name, one)
     _validate_together(config)
 
 
@@ -386,6 +399,7 @@ _CHOICES = {
     "evaluation.data.corrupt": ("", "refuse", "skip"),
     "batch.kind": ("images", "ddl"),
     "batch.pairs": ("same_domain", "easy_hard"),
+    "loss.precision": ("default", "high", "highest"),
     "loss.margin": ("arcface", "cosface", "combined"),
     "loss.arcface.beyond_pi": ("monotone", "none"),
     "loss.arcface.gradient": ("exact", "straight_through"),
@@ -396,7 +410,6 @@ _CHOICES = {
     "init_from.head": ("keep", "reset", "class_means"),
 }
 _POSITIVE = (
-    "steps",
     "batch_size",
     "log_every",
     "model.embedding_size",
@@ -413,7 +426,6 @@ _POSITIVE = (
     "synthetic.easy_views",
 )
 _NOT_NEGATIVE = (
-    "seed",
     "devices",
     "data.workers",
     "evaluation.data.workers",
@@ -421,23 +433,50 @@ _NOT_NEGATIVE = (
     "loss.distillation.positive_weight",
     "loss.distillation.negative_weight",
     "loss.distillation.order_weight",
-    "optimizer.momentum",
     "optimizer.weight_decay",
     "optimizer.warmup_steps",
     "synthetic.hard_views",
 )
 
 
+# What a number means where its sign alone does not tell: lowest, highest, in words.
+_RANGES = {
+    "seed": (0, 2**32 - 1, "at most 4294967295"),
+    "steps": (0, 2**31 - 1, "at most 2147483647"),
+    "loss.arcface.margin": (0.0, math.pi, "in radians, from 0 to pi"),
+    "loss.combined.m2": (-math.pi, math.pi, "in radians, from -pi to pi"),
+    "loss.cosface.margin": (0.0, 2.0, "in units of cosine, from 0 to 2"),
+    "loss.distillation.minimum_positive": (-1.0, 1.0, "a cosine, from -1 to 1"),
+    "optimizer.momentum": (0.0, 1 - 1e-9, "from 0 to below 1"),
+}
+
+
+def _validate_data(name: str, data: Data) -> None:
+    folder = data.source == "image_folder"
+    if data.source in _PATHS and not data.path:
+        raise UserError(f"config.{name}.path is empty; give {_PATHS[data.source]}")
+    if bool(data.metadata) != bool(data.domain_column):
+        raise UserError(f"config.{name}.metadata and domain_column go together; one is empty")
+    for rule in data.domain_rules:
+        if rule.count("=") != 1 or not all(rule.split("=")):
+            raise UserError(f"config.{name}.domain_rules has {rule!r}; write PATTERN=DOMAIN")
+    # A setting that nothing reads is a mistake that nobody would see.
+    if data.source == "synthetic_faces" and (data.domain_rules or data.metadata):
+        raise UserError(f"config.{name}: synthetic_faces has its own domains; remove the rules")
+    if folder and data.split != "train":
+        raise UserError(
+            f"config.{name}.split is {data.split!r}, but a folder has no splits; choose people by "
+            f"config.{name}.identities"
+        )
+    if not folder and data.corrupt == "skip":
+        raise UserError(f"config.{name}.corrupt=skip is for image_folder, not for {data.source}")
+
+
 def _validate_together(config: Config) -> None:
     """What no field can tell alone."""
-    for name, data in (("data", config.data), ("evaluation.data", evaluation_data(config))):
-        if data.source in _PATHS and not data.path:
-            raise UserError(f"config.{name}.path is empty; give {_PATHS[data.source]}")
-        if bool(data.metadata) != bool(data.domain_column):
-            raise UserError(f"config.{name}.metadata and domain_column go together; one is empty")
-        for rule in data.domain_rules:
-            if rule.count("=") != 1 or not all(rule.split("=")):
-                raise UserError(f"config.{name}.domain_rules has {rule!r}; write PATTERN=DOMAIN")
+    for key in ("heads", "softmax_images"):
+        if config.batch.kind == "images" and _get(config, f"loss.{key}") != vars(Loss())[key]:
+            raise UserError(f"config.loss.{key} is for batches of config.batch.kind=ddl")
     domains = config.batch.domains
     if len(set(domains)) != len(domains):
         raise UserError(f"config.batch.domains is {domains}; name every domain once")
@@ -468,16 +507,19 @@ def _validate_together(config: Config) -> None:
 def evaluation_data(config: Config) -> Data:
     """The evaluation's data: what they leave empty is that of the training data.
 
-    Only the split of synthetic_faces is then "test", and `identities` left empty are all.
+    Only the split of synthetic_faces is then "test", and `identities` left empty are all. Data of
+    another source take nothing over, those at another path all but the metadata.
     """
     data, training = dataclasses.replace(config.evaluation.data), config.data
     data.source = data.source or training.source
-    data.corrupt = data.corrupt or training.corrupt
-    if data.source == training.source and not data.path:
-        for name in ("path", "domain_rules", "metadata", "domain_column"):
-            setattr(data, name, getattr(data, name) or getattr(training, name))
-    if not data.split:
-        data.split = "test" if data.source == "synthetic_faces" else training.split
+    inherited = ["path", "domain_rules", "corrupt", "split"]
+    if data.path in ("", training.path):
+        inherited += ["metadata", "domain_column"]
+    if data.source == "synthetic_faces":
+        data.split = data.split or "test"
+    defaults = training if data.source == training.source else Data()
+    for name in inherited:
+        setattr(data, name, getattr(data, name) or getattr(defaults, name))
     return data
 
 
@@ -493,7 +535,7 @@ def to_json(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def from_json(text: str) -> Config:
+def from_json(text: str | bytes) -> Config:
     """The config that `to_json` wrote.
 
     Raises:

@@ -106,7 +106,44 @@ def test_the_work_directory_of_another_config_is_refused(home, capsys):
 
 def test_a_file_in_place_of_the_work_directory_is_refused(home, capsys):
     (home / "run").write_text("")
-    _assert_refused(home, capsys, "--workdir=run is a file", FOLDER)
+    _assert_refused(home, capsys, "--workdir=run: run is a file", FOLDER)
+    _assert_refused(home, capsys, "run is a file", FOLDER, "--workdir=run/deeper/still")
+
+
+def test_a_work_directory_that_cannot_be_made_is_refused(home, capsys):
+    # Nobody makes directories in /proc, root included.
+    _assert_refused(
+        home, capsys, "--workdir=/proc/run cannot be written", FOLDER, "--workdir=/proc/run"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config.batch_size=1", "--config.devices=1"],
+        ["--config.batch_size=8", "--config.devices=8", "--config.model.batch_norm=per_device"],
+    ],
+)
+def test_what_the_step_cannot_compute_is_refused_before_anything_is_written(
+    home, capsys, arguments
+):
+    _assert_refused(home, capsys, "BatchNorm in training needs two values", FOLDER, *arguments)
+
+
+def test_a_file_in_place_of_the_data_is_refused(home, capsys):
+    (home / "file").write_text("")
+    config = f"--config={ROOT / 'configs' / 'synthetic_pretrain.py'}:runlocal"
+    arguments = ["--config.data.path=file", "--config.data.identities=", "--config.devices=1"]
+    told = "config.data.path: 'file' cannot be used"
+    _assert_refused(home, capsys, told, config, *arguments)
+
+
+def test_a_remote_path_without_its_library_is_one_line(capsys):
+    def main(argv):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    assert command_line.run(main, ["train.py"]) == 2
+    assert capsys.readouterr().err == "train.py: gs:// needs gcsfs; pip install gcsfs\n"
 
 
 def test_an_interrupted_program_says_how_to_go_on(capsys):

@@ -13,6 +13,8 @@ from ddl_jax.errors import UserError
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 DDL = f"--config={ROOT / 'configs' / 'synthetic_ddl.py'}"
+PRETRAIN = f"--config={ROOT / 'configs' / 'synthetic_pretrain.py'}"
+FOLDER = f"--config={ROOT / 'configs' / 'folder.py'}"
 WORKDIR = "--workdir=runs/x"
 
 
@@ -157,7 +159,9 @@ def test_names_may_be_listed_with_and_without_quotes(written, expected):
 
 def test_rules_are_written_on_the_command_line_as_in_the_guide():
     rules = "*/frontal/*=easy,*/profile/*=hard"
-    config = _config(f"--config.data.domain_rules={rules}", "--config.evaluation.pairs=a.csv")
+    folder = ("--config.data.source=image_folder", "--config.data.path=faces")
+    arguments = (f"--config.data.domain_rules={rules}", "--config.evaluation.pairs=a.csv")
+    config = _config(*folder, *arguments)
     assert config.data.domain_rules == ("*/frontal/*=easy", "*/profile/*=hard")
     assert config.evaluation.pairs == ("a.csv",)
     assert _config("--config.data.domain_rules=").data.domain_rules == ()
@@ -180,7 +184,7 @@ def test_a_program_may_do_without_a_config_and_have_flags_of_its_own():
     def define(values):
         flags.DEFINE_integer("step", None, "", flag_values=values)
 
-    options = {"define": define, "require_config": False}
+    options = {"define": define, "trains": False}
     command = parse(["eval.py", WORKDIR, "--step=3"], **options)
     assert (command.config, command.workdir, command.flags.step) == (None, "runs/x", 3)
     assert "--step=x" in _refusal(WORKDIR, "--step=x", **options)
@@ -271,13 +275,67 @@ def test_evaluation_takes_what_it_leaves_empty_from_the_training_data():
     assert config.evaluation.data.path == ""  # the config itself stays as it was written
 
 
-@pytest.mark.parametrize(
-    "own", [Data(source="image_folder", path="others"), Data(source="tfds", path="packed"), Data()]
+FACES = Data(
+    source="image_folder",
+    path="faces",
+    domain_rules=("*=easy",),
+    metadata="a.csv",
+    domain_column="pose",
+    corrupt="skip",
 )
-def test_evaluation_on_other_data_takes_nothing_over(own):
-    config = Config(data=Data(source="image_folder", path="faces", domain_rules=("*=easy",)))
+
+
+@pytest.mark.parametrize("own", [Data(source="tfds", path="packed"), Data()])
+def test_evaluation_on_data_of_another_source_takes_nothing_over(own):
+    config = Config(data=FACES)
     config.evaluation.data = own
     assert config_lib.evaluation_data(config) == own
+
+
+def test_evaluation_on_another_folder_takes_the_rules_over_but_no_list_of_other_files():
+    config = Config(data=FACES)
+    config.evaluation.data = Data(source="", path="others", split="", corrupt="")
+    data = config_lib.evaluation_data(config)
+    assert (data.source, data.path) == ("image_folder", "others")
+    assert (data.domain_rules, data.corrupt, data.split) == (("*=easy",), "skip", "train")
+    assert (data.metadata, data.domain_column) == ("", "")
+
+
+def test_a_program_that_evaluates_needs_no_data_to_train_on():
+    # As docs/training.md writes it.
+    arguments = ["eval.py", WORKDIR, FOLDER, "--config.evaluation.data.path=FACES"]
+    config = parse(arguments, trains=False).config
+    assert config_lib.evaluation_data(config).path == "FACES"
+    with pytest.raises(UserError, match="config.data.path is empty"):
+        parse(arguments)
+
+
+@pytest.mark.parametrize(
+    "argument, told",
+    [
+        ("loss.arcface.margin=28.6", "in radians, from 0 to pi"),
+        ("loss.cosface.margin=-0.1", "from 0 to 2"),
+        ("loss.distillation.minimum_positive=1.5", "a cosine"),
+        ("optimizer.momentum=9", "from 0 to below 1"),
+        ("seed=99999999999999", "at most"),
+        ("steps=-1", "at most"),
+        ("loss.heads=per_domain", "batches of config.batch.kind=ddl"),
+        ("loss.softmax_images=all", "batches of config.batch.kind=ddl"),
+        ("data.domain_rules=*=easy", "synthetic_faces has its own domains"),
+        ("data.corrupt=skip", "is for image_folder"),
+    ],
+)
+def test_what_would_do_nothing_or_harm_is_refused(argument, told):
+    key = argument.split("=")[0]
+    refusal = _refusal(PRETRAIN, WORKDIR, f"--config.{argument}")
+    assert key in refusal or key.split(".")[0] in refusal
+    assert told in refusal
+
+
+def test_a_folder_has_no_splits():
+    assert "has no splits" in _refusal(
+        FOLDER, WORKDIR, "--config.data.path=x", "--config.data.split=test"
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)

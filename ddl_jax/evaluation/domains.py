@@ -105,6 +105,11 @@ def domain_protocol(
     return results
 
 
+def check_domains(labels: np.ndarray, domains: np.ndarray, *, easy: str) -> None:
+    """Raises the UserError of `domain_protocol` for data on which it cannot be run."""
+    _People.of(np.asarray(labels), np.asarray(domains).astype(str), easy)
+
+
 @dataclasses.dataclass(frozen=True)
 class _People:
     """Easy images by identity: `easy_rows[start[i]:][:count[i]]` are those of identity i."""

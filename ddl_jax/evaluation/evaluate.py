@@ -1,6 +1,7 @@
 """From a network and a data set to the files of an evaluation, and to a report of several runs."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import re
@@ -16,7 +17,7 @@ import ddl_jax
 from ddl_jax import config as config_lib
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.domains import domain_protocol
+from ddl_jax.evaluation.domains import check_domains, domain_protocol
 from ddl_jax.evaluation.embedding import embed
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
@@ -33,11 +34,19 @@ HEADLINE = ("rank_1", "accuracy", "tar_at_far_0.01", "separation", "gap")
 def check_evaluation(source: Source, settings: config_lib.Evaluation) -> None:
     """Refuses data on which the protocols cannot be run, before any embedding is computed."""
     index = source.index
-    # The protocol itself checks; it needs embeddings of any kind to get there.
-    stand_in = np.random.default_rng(0).standard_normal((len(index), 2))
-    domain_protocol(stand_in, index.labels, index.domains, easy=settings.easy)
-    for path in settings.pairs:
+    check_domains(index.labels, index.domains, easy=settings.easy)
+    names = [_pairs_name(path) for path in settings.pairs]
+    for name, path in zip(names, settings.pairs):
+        if names.count(name) > 1:
+            raise UserError(
+                f"config.evaluation.pairs has two files of the name {name!r}, which names their "
+                "results; rename one"
+            )
         read_pairs(path).rows(index.paths)
+
+
+def _pairs_name(path: str) -> str:
+    return epath.Path(path).stem
 
 
 def evaluate(
@@ -66,22 +75,10 @@ def evaluate(
     for path in settings.pairs:
         pairs = read_pairs(path)
         first, second = pairs.rows(index.paths)
-        results[f"pairs/{epath.Path(path).stem}"] = pairs_protocol(
+        results[f"pairs/{_pairs_name(path)}"] = pairs_protocol(
             embeddings, first, second, pairs.same, fold=pairs.fold
         )
     return results
-
-
-def seen_identities(config: config_lib.Config, training: Source, source: Source) -> int:
-    """How many identities of an evaluation were trained on: its numbers flatter by as much.
-
-    Names are compared, so the two must come from one data set; else nothing is known and 0 said.
-    """
-    trained, evaluated = config.data, config_lib.evaluation_data(config)
-    same = ("source", "path", "split")
-    if any(getattr(trained, key) != getattr(evaluated, key) for key in same):
-        return 0
-    return len(np.intersect1d(training.index.identities, source.index.identities))
 
 
 def protocol_card(
@@ -96,10 +93,15 @@ def protocol_card(
         "FAR": "TAR at FAR <= target",
         "embedding": "image + mirror image" if settings.flip else "image",
         "impostor seed": settings.seed,
+        "pairs": {_pairs_name(path): _hash(path) for path in settings.pairs},
         "checkpoint step": step,
         **{f"model {key}": value for key, value in dataclasses.asdict(card).items()},
         "ddl_jax": ddl_jax.__version__,
     }
+
+
+def _hash(path: str) -> str:
+    return hashlib.sha256(epath.Path(path).read_bytes()).hexdigest()[:16]
 
 
 def write_evaluation(
@@ -136,8 +138,12 @@ def evaluation_directory(workdir: epath.PathLike, step: int, name: str = "") -> 
     return epath.Path(workdir) / "evaluation" / (f"{step}-{name}" if name else str(step))
 
 
-def check_same_data(directory: epath.Path, card: Mapping[str, Any], advice: str) -> None:
-    """Refuses to overwrite, or to compare with, an evaluation on other images.
+# What two evaluations must share to be compared: all of a protocol card that is not the model's.
+_PROTOCOL = ("data", "gallery", "FAR", "embedding", "impostor seed", "pairs")
+
+
+def check_same_protocol(directory: epath.Path, card: Mapping[str, Any], advice: str) -> None:
+    """Refuses to overwrite, or to compare with, an evaluation on other images or in another way.
 
     Args:
       directory: of an evaluation that may exist.
@@ -145,12 +151,18 @@ def check_same_data(directory: epath.Path, card: Mapping[str, Any], advice: str)
       advice: what to do, the end of the error's line.
 
     Raises:
-      UserError: the fingerprints differ.
+      UserError: the two differ in more than the model.
     """
     path = directory / "card.json"
-    if path.exists() and json.loads(path.read_text())["data"] != card["data"]:
-        there = json.loads(path.read_text())["data"]
-        raise UserError(f"{directory} is about other data ({there}; now {card['data']}); {advice}")
+    if not path.exists():
+        return
+    there = json.loads(path.read_text())
+    for key in _PROTOCOL:
+        if there.get(key) != card[key]:
+            raise UserError(
+                f"{directory} was evaluated otherwise ({key}: {there.get(key)}; now {card[key]}); "
+                + advice
+            )
 
 
 def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
@@ -162,10 +174,15 @@ def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
     folder = epath.Path(workdir) / "evaluation"
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     steps = [int(n.split("-")[0]) for n in names if re.fullmatch(rf"\d+{_suffix(name)}", n)]
-    done = [s for s in steps if (evaluation_directory(workdir, s, name) / "results.json").exists()]
+    done = [s for s in steps if _is_whole(evaluation_directory(workdir, s, name))]
     if not done:
         raise UserError(f"{workdir} has no evaluation; run eval.py --workdir={workdir} first")
     return evaluation_directory(workdir, max(done), name)
+
+
+def _is_whole(directory: epath.Path) -> bool:
+    files = ("card.json", "similarities.npz", "results.json")
+    return all((directory / file).exists() for file in files)
 
 
 def _suffix(name: str) -> str:

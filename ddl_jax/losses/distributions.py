@@ -77,7 +77,7 @@ def kl_divergence(p: jax.Array, q: jax.Array, *, epsilon: float = 1e-9) -> jax.A
     Args:
       p: `[R]`, the teacher's histogram.
       q: `[R]`, the student's histogram.
-      epsilon: added to every bin.
+      epsilon: added to every bin; above 0, or a bin that is empty in both gives NaN.
 
     Returns:
       A scalar, nats.

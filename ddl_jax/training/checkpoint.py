@@ -56,7 +56,7 @@ def read_config(workdir: epath.PathLike) -> config_lib.Config:
     path = config_path(workdir)
     if not path.exists():
         raise UserError(f"{workdir} is no work directory (no config.json); run train.py first")
-    return config_lib.from_json(path.read_text())
+    return config_lib.from_json(path.read_bytes())
 
 
 class Checkpoints:
@@ -170,7 +170,7 @@ def load_checkpoint(
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = newest_step(workdir, checkpoints, step)
         card = ModelCard.from_json(checkpoints.read_meta(step).card)
-        module = make_module(config)
+        module = make_module(config, axis_name=None)
         shapes = jax.eval_shape(lambda: init_backbone(module, card, jax.random.key(0)))
         here = SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda leaf: _abstract(leaf, here), shapes)

@@ -1,7 +1,9 @@
 """Evaluating a checkpoint after its training, beside earlier runs."""
 
+import re
 from collections.abc import Sequence
 
+import jax
 from etils import epath
 
 from ddl_jax import config as config_lib
@@ -11,7 +13,7 @@ from ddl_jax.data.open_source import open_source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
     check_evaluation,
-    check_same_data,
+    check_same_protocol,
     evaluate,
     evaluation_directory,
     latest_evaluation,
@@ -19,6 +21,7 @@ from ddl_jax.evaluation.evaluate import (
     report,
     write_evaluation,
 )
+from ddl_jax.training import identities
 from ddl_jax.training.checkpoint import Checkpoints, load_checkpoint, newest_step, read_config
 from ddl_jax.training.metrics import read_metrics
 
@@ -45,28 +48,33 @@ def evaluate_workdir(
     Raises:
       UserError: something is missing or wrong; nothing has been written.
     """
+    if name and not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"--name is {name!r}; use letters, digits, '_', '-' and '.'")
     config = config or read_config(workdir)
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = newest_step(workdir, checkpoints, step)
     earlier = {_column(path): latest_evaluation(path, name) for path in before}
     if len(earlier) != len(before) or _column(workdir) in earlier:
         raise UserError("--before: two runs have the same last folder name; rename one")
-    source = open_source(
-        config_lib.evaluation_data(config), config.synthetic, "config.evaluation.data"
-    )
+    data = config_lib.evaluation_data(config)
+    source = open_source(data, config.synthetic, "config.evaluation.data")
     check_evaluation(source, config.evaluation)
     module, variables, card = load_checkpoint(workdir, step)
     protocol = protocol_card(card, source, config.evaluation, step)
     directory = evaluation_directory(workdir, step, name)
-    check_same_data(directory, protocol, "give --name=NAME to keep both")
+    check_same_protocol(directory, protocol, "give --name=NAME to keep both")
     for path in earlier.values():
-        check_same_data(path, protocol, "evaluate that run on these data first, with --name=NAME")
-    mesh = parallel.make_mesh(config.devices)
+        check_same_protocol(path, protocol, "evaluate that run like this first, with --name=NAME")
+    # A run of many devices can be evaluated on fewer.
+    mesh = parallel.make_mesh(min(config.devices, jax.device_count()))
     results = evaluate(module, variables, card, source, config.evaluation, mesh)
     write_evaluation(directory, results, protocol)
     runs = earlier | {_column(workdir): directory}
     table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
-    return f"{directory / 'report.html'}\n\n{table}"
+    evaluated = identities.Known.of(data, config.synthetic, source.index)
+    seen = identities.seen(identities.trained_on(workdir), evaluated)
+    attention = f"{identities.warning(seen)}\n" if seen else ""
+    return f"{attention}{directory / 'report.html'}\n\n{table}"
 
 
 def _column(workdir: epath.PathLike) -> str:

@@ -17,18 +17,16 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
     evaluate,
     evaluation_directory,
-    protocol_card,
     report,
     write_evaluation,
 )
 from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.training import identities
 from ddl_jax.training.checkpoint import Checkpoints, config_path
 from ddl_jax.training.metrics import MetricWriter, Progress, Stopwatch, read_metrics
-from ddl_jax.training.objective import make_objective
 from ddl_jax.training.optimizer import make_schedule
 from ddl_jax.training.prepare import Run, pairs_directories, prepare
 from ddl_jax.training.state import TrainState
-from ddl_jax.training.step import make_train_step
 
 
 def train_and_evaluate(config: Config, workdir: epath.PathLike) -> TrainState:
@@ -69,13 +67,6 @@ def _loop(
 ) -> TrainState:
     """Evaluate, save, next batch, train, log: in this order. `step` counts finished updates."""
     config, first = run.config, int(state.step)
-    objective = make_objective(config, run.classes)
-    train_step = parallel.map_step(
-        make_train_step(run.module, run.card, objective, run.optimizer),
-        run.mesh,
-        state,
-        how=config.parallelism,
-    )
     schedule = make_schedule(config.optimizer)
     images = config.batch_size * run.sampler.images
     data = batches(run.rows(), step=first, workers=config.data.workers)
@@ -86,14 +77,14 @@ def _loop(
             if _is_due(step, config.evaluation.every, last) and run.evaluation_source is not None:
                 _evaluate(run, state, step, progress)
                 watch.restart()
-            if (last or step % config.checkpoint.every == 0) and step > 0:
+            if last or (step > 0 and step % config.checkpoint.every == 0):
                 _check_finite(metrics, step, run.workdir)
                 if step not in checkpoints.steps():
                     checkpoints.save(state, run.meta)
             if last:
                 break
             batch = parallel.global_batch(run.mesh, watch.wait_for(data))
-            state, metrics = train_step(state, batch)
+            state, metrics = run.train_step(state, batch)
             progress.advance()
             done = step + 1
             if done % config.log_every == 0 or done == config.steps:
@@ -117,11 +108,11 @@ def _is_due(step: int, every: int, last: bool) -> bool:
 
 def _check_finite(metrics: Mapping[str, Any], step: int, workdir: epath.Path) -> None:
     """A run that has diverged must not bury its last good checkpoint."""
-    for name in ("loss", "gradient_norm"):
+    for name in ("loss", "gradient_norm", "parameter_norm"):
         if name in metrics and not math.isfinite(value := float(metrics[name])):
             raise UserError(
-                f"the {name} is {value} at step {step}; lower config.optimizer.learning_rate; the "
-                f"checkpoints in {workdir} are from before"
+                f"the {name} is {value} at step {step}; start in another --workdir with a lower "
+                f"config.optimizer.learning_rate; the checkpoints in {workdir} are from before"
             )
 
 
@@ -129,8 +120,14 @@ def _write_start(run: Run) -> None:
     """The first things written: nothing is wrong any more."""
     if jax.process_index() != 0:
         return
-    run.workdir.mkdir(parents=True, exist_ok=True)
-    write_atomically(config_path(run.workdir), config_lib.to_json(run.config).encode())
+    try:
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        write_atomically(config_path(run.workdir), config_lib.to_json(run.config).encode())
+        identities.write(run.workdir, run.source.index)
+    except OSError as error:
+        raise UserError(
+            f"--workdir={run.workdir} cannot be written: {error.strerror or error}; give another"
+        ) from error
     if run.pairs is not None and run.pairs_file is None:
         index, seed = run.source.index, run.config.seed
         name = pairs_lib.pairs_name(index, run.config.batch, seed)
@@ -165,10 +162,7 @@ def _describe(run: Run, state: TrainState, origin: str) -> str:
             "learned already, one trained on easy faces"
         )
     if run.seen:
-        lines.append(
-            f"ATTENTION: {run.seen} identities of the evaluation are trained on, and flatter it; "
-            "set config.data.identities and config.evaluation.data.identities apart"
-        )
+        lines.append(identities.warning(run.seen))
     return "\n".join(lines)
 
 
@@ -179,7 +173,7 @@ def _evaluate(run: Run, state: TrainState, step: int, progress: Progress) -> Non
     results = evaluate(run.module, variables, run.card, run.evaluation_source, settings, run.mesh)
     if jax.process_index() != 0:
         return
-    card = protocol_card(run.card, run.evaluation_source, settings, step)
+    card = run.protocol_card(step)
     write_evaluation(directory, results, card)
     rows = read_metrics(run.workdir, up_to=step)
     table = report(directory, {f"step {step}": directory}, metrics=rows)

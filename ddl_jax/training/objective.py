@@ -64,7 +64,12 @@ def make_objective(config: Config, classes: int) -> Objective:
         softmax = 0.0
         for name, own in columns.items():
             value, cosine = _head_loss(
-                embeddings[:, own], labels[:, own], heads[name]["class_centers"], margin, classes
+                embeddings[:, own],
+                labels[:, own],
+                heads[name]["class_centers"],
+                margin=margin,
+                classes=classes,
+                precision=config.loss.precision,
             )
             softmax += value
             terms[f"target_cosine/{name}"] = cosine
@@ -85,8 +90,10 @@ def _head_loss(
     embeddings: jax.Array,
     labels: jax.Array,
     class_centers: jax.Array,
+    *,
     margin: losses.Margin,
     classes: int,
+    precision: str,
 ) -> tuple[jax.Array, jax.Array]:
     """Mean cross-entropy and mean target cosine of one head over the global batch."""
     held = class_centers.shape[0]
@@ -98,6 +105,7 @@ def _head_loss(
         margin=margin,
         class_where=numbers < classes,
         axis_name=parallel.AXIS,
+        precision=precision,
     )
     mean = functools.partial(jax.lax.pmean, axis_name=parallel.AXIS)
     return mean(jnp.mean(loss)), mean(jnp.mean(aux.target_cosine))

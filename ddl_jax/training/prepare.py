@@ -5,7 +5,10 @@ synthetic_faces is rendered when it is missing.
 """
 
 import dataclasses
+import functools
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,13 +26,14 @@ from ddl_jax.data.pipeline import BatchRows
 from ddl_jax.data.sampling import DDLSampler, ImageSampler, Sampler
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.evaluate import check_evaluation, seen_identities
+from ddl_jax.evaluation.evaluate import check_evaluation, check_same_protocol, protocol_card
 from ddl_jax.models import ModelCard
-from ddl_jax.training import init_from
+from ddl_jax.training import identities, init_from
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path, read_config
-from ddl_jax.training.objective import head_names
+from ddl_jax.training.objective import head_names, make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import TrainState, init_state, make_card, make_module, padded_classes
+from ddl_jax.training.step import make_train_step
 
 # Settings that may change between two starts of a run without making it another experiment.
 _FREE = ("steps", "parallelism", "devices", "log_every", "checkpoint.", "evaluation.")
@@ -61,10 +65,41 @@ class Run:
 
     @property
     def seen(self) -> int:
-        """Identities of the evaluation that are trained on."""
+        """Identities of the evaluation that this run, or the one it starts from, is trained on."""
         if self.evaluation_source is None:
             return 0
-        return seen_identities(self.config, self.source, self.evaluation_source)
+        config, evaluated = self.config, config_lib.evaluation_data(self.config)
+        trained = [
+            identities.Known.of(config.data, config.synthetic, self.source.index),
+            *identities.trained_on(config.init_from.path),
+        ]
+        index = self.evaluation_source.index
+        return identities.seen(trained, identities.Known.of(evaluated, config.synthetic, index))
+
+    @functools.cached_property
+    def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
+        """The compiled step over all devices; see `parallel.map_step`."""
+        objective = make_objective(self.config, self.classes)
+        step = make_train_step(self.module, self.card, objective, self.optimizer)
+        shapes = jax.eval_shape(self.new_state)
+        return parallel.map_step(step, self.mesh, shapes, how=self.config.parallelism)
+
+    def check_step(self) -> None:
+        """Traces the step, so that what cannot be computed is refused before anything is written.
+
+        jit keeps the trace: training does not pay for it again.
+        """
+        b, m = self.config.batch_size, self.sampler.images
+        batch = {
+            "image": jax.ShapeDtypeStruct((b, m, *self.card.input_size, 3), np.uint8),
+            "label": jax.ShapeDtypeStruct((b, m), np.int32),
+        }
+        jax.eval_shape(self.train_step, jax.eval_shape(self.new_state), batch)
+
+    def protocol_card(self, step: int) -> dict[str, Any]:
+        """What the results of an evaluation at `step` mean."""
+        settings = self.config.evaluation
+        return protocol_card(self.card, self.evaluation_source, settings, step)
 
     def rows(self) -> BatchRows:
         """This host's rows of all batches."""
@@ -136,7 +171,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         init_from.check_head(start, config, meta)
     if saved is not None:
         _check_same_data(workdir, saved, meta)
-    return Run(
+    run = Run(
         config=config,
         workdir=workdir,
         mesh=mesh,
@@ -151,6 +186,9 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         meta=meta,
         start=start,
     )
+    _check_evaluations(run)
+    run.check_step()
+    return run
 
 
 def identities_hash(index: RecordIndex) -> str:
@@ -209,8 +247,9 @@ def _evaluation_source(config: Config, training: Source) -> Source | None:
 
 def _check_workdir(config: Config, workdir: epath.Path) -> None:
     """A work directory belongs to one experiment: another config must not go on in it."""
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is a file; give a directory")
+    there = next(path for path in (workdir, *workdir.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"--workdir={workdir}: {there} is a file, no directory; give another")
     if not config_path(workdir).exists():
         if workdir.exists() and (workdir / "checkpoints").exists():
             raise UserError(f"{workdir} has checkpoints but no config.json; give another --workdir")
@@ -225,6 +264,17 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
             f"{workdir} belongs to a run with another config.{changed[0]}; "
             "give another --workdir, or the old value to go on"
         )
+
+
+def _check_evaluations(run: Run) -> None:
+    """A run that goes on must not put results on other data in the place of its earlier ones."""
+    folder = run.workdir / "evaluation"
+    if run.evaluation_source is None or not folder.exists():
+        return
+    for path in folder.iterdir():
+        if path.name.isdecimal():
+            advice = "eval.py --name=NAME evaluates on other data"
+            check_same_protocol(path, run.protocol_card(int(path.name)), advice)
 
 
 def _saved_step(config: Config, workdir: epath.Path) -> int | None:

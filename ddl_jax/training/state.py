@@ -42,15 +42,15 @@ def padded_classes(classes: int) -> int:
     return -(-classes // _CLASS_MULTIPLE) * _CLASS_MULTIPLE
 
 
-def make_module(config: Config) -> nn.Module:
-    """The backbone of a config, for use inside the mapped step and outside of it."""
+def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Module:
+    """The backbone of a config, to be trained over a mapped axis, or on one device with None."""
     model = config.model
     return create_backbone(
         model.name,
         embedding_size=model.embedding_size,
         dtype=jnp.dtype(model.dtype),
         batch_norm=model.batch_norm,
-        axis_name=parallel.AXIS if model.batch_norm == "global" else None,
+        axis_name=axis_name if model.batch_norm == "global" else None,
     )
 
 

@@ -55,14 +55,18 @@ def make_train_step(
         (_, (batch_stats, loss_state, terms)), gradients = gradient_of(state.params, state, batch)
         gradients = parallel.reduce_gradients(gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        norms = {"gradient_norm": parallel.global_norm(gradients)}
+        params = optax.apply_updates(state.params, updates)
+        # Loss and gradient are those before the update: this alone tells of a state gone infinite.
+        norms["parameter_norm"] = parallel.global_norm(params)
         state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             # Equal already where they are global; with statistics per device, their mean.
             batch_stats=jax.lax.pmean(batch_stats, parallel.AXIS),
             loss_state=loss_state,
             opt_state=opt_state,
         )
-        return state, terms | {"gradient_norm": parallel.global_norm(gradients)}
+        return state, terms | norms
 
     return step
