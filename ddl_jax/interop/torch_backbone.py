@@ -10,13 +10,16 @@ from etils import epath
 from flax import traverse_util
 
 from ddl_jax.errors import UserError
-from ddl_jax.interop.iresnet_names import torch_name
 from ddl_jax.interop.torch_checkpoint import read_torch_checkpoint
+from ddl_jax.interop.torch_layers import names_by_order
+from ddl_jax.interop.torch_names import naming_of
 from ddl_jax.interop.torch_writer import write_torch_checkpoint
 from ddl_jax.models import create_backbone
 
 # PyTorch counts batches beside every running mean; with a fixed momentum nothing uses the count.
 _COUNTER = "num_batches_tracked"
+
+_Path = tuple[str, ...]
 
 
 def load_torch_backbone(
@@ -25,49 +28,62 @@ def load_torch_backbone(
     """Reads the weights of a backbone from a PyTorch checkpoint, without PyTorch.
 
     Args:
-      path: a `.pt` or `.pth` file under the names of the backbone's authors: insightface's
-        arcface_torch for `iresnet*`.
+      path: a `.pt`, `.pth` or `.ckpt` file. Tensors are found by the names of the backbone's
+        authors (insightface's arcface_torch for `iresnet*`) or, where most names are unknown, by
+        the order of the layers, their kinds and shapes.
       name: of the backbone, as in `create_backbone`.
-      input_size: `(height, width)` the network was made for; its linear layer depends on them.
+      input_size: `(height, width)` the network was made for; its last layers depend on them.
 
     Returns:
-      `{"params": ..., "batch_stats": ...}`, float32, for `create_backbone(name)`, with the
-      embedding size the file has.
+      `{"params": ..., "batch_stats": ...}`, float32, for `create_backbone(name)` with the embedding
+      size the file has.
 
     Raises:
       UserError: the file is not a checkpoint, or a tensor is missing, unexpected or of another
         shape; the message names the first.
     """
     state = read_torch_checkpoint(path)
-    # A file without this layer is refused below, by name.
-    linear = state.get("fc.weight")
-    embedding_size = linear.shape[0] if linear is not None and linear.ndim == 2 else 512
-    expected = _expected_variables(name, embedding_size, input_size)
+    tensors = {key: value for key, value in state.items() if not key.endswith(_COUNTER)}
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
-    torch_names = {path_in_flax: torch_name(path_in_flax[1:]) for path_in_flax in expected}
-    _check_names(state, set(torch_names.values()), where)
-
+    expected = _expected_variables(name, None, input_size)
+    names = _find_names(name, expected, tensors, where)
+    # The last BatchNorm has as many means as an embedding has numbers.
+    size = tensors[names["batch_stats", "features", "mean"]].shape
+    if len(size) == 1:
+        expected = _expected_variables(name, size[0], input_size)
     loaded = {}
     for path_in_flax, variable in expected.items():
-        tensor = state[torch_names[path_in_flax]]
+        tensor = tensors[names[path_in_flax]]
         value = _to_flax(tensor)
-        if value.shape != variable.shape:
+        if _without_ones(value.shape) != _without_ones(variable.shape):
+            wanted = _to_torch(np.broadcast_to(0, variable.shape), path_in_flax, name).shape
             raise UserError(
-                f"{where}: {torch_names[path_in_flax]!r} has shape {tensor.shape}, expected "
-                f"{_torch_shape(variable.shape)}: check the network's name and the input size"
+                f"{where}: {names[path_in_flax]!r} has shape {tensor.shape}, expected {wanted}: "
+                "check the network's name and the input size"
             )
-        loaded[path_in_flax] = jnp.asarray(value, jnp.float32)
+        loaded[path_in_flax] = jnp.asarray(value.reshape(variable.shape), jnp.float32)
     return traverse_util.unflatten_dict(loaded)
 
 
-def _check_names(state: dict[str, np.ndarray], expected: set[str], where: str) -> None:
-    present = {torch_key for torch_key in state if not torch_key.endswith(_COUNTER)}
-    for problem, names in (("has no", expected - present), ("also has", present - expected)):
+def _find_names(
+    name: str, expected: dict[_Path, Any], tensors: dict[str, np.ndarray], where: str
+) -> dict[_Path, str]:
+    """The tensor of every variable."""
+    naming = naming_of(name)
+    known = {path: naming.tensor(path[1:]) for path in expected}
+    present = set(known.values()) & set(tensors)
+    if 2 * len(present) < len(known):
+        return names_by_order(list(expected), tensors, where)
+    for problem, names in (
+        ("has no", set(known.values()) - present),
+        ("also has", set(tensors) - present),
+    ):
         if names:
             raise UserError(
                 f"{where}: it {problem} tensor {min(names)!r} ({len(names)} such in all): "
                 "check the network's name"
             )
+    return known
 
 
 def save_torch_backbone(path: epath.PathLike, name: str, variables: dict[str, Any]) -> None:
@@ -82,12 +98,16 @@ def save_torch_backbone(path: epath.PathLike, name: str, variables: dict[str, An
       UserError: `variables` are not those of the backbone.
     """
     flat = traverse_util.flatten_dict(dict(variables))
-    if set(flat) != set(_expected_variables(name, 512, (112, 112))):
+    expected = _expected_variables(name, None, (112, 112))
+    if set(flat) != set(expected) or any(
+        np.ndim(value) != expected[key].ndim for key, value in flat.items()
+    ):
         raise UserError(f"the variables are not those of {name}: check the network's name")
-    state = {}
-    for path_in_flax, value in flat.items():
-        torch_key = torch_name(path_in_flax[1:])
-        state[torch_key] = _to_torch(np.asarray(value, np.float32))
+    naming, state = naming_of(name), {}
+    for path_in_flax in expected:
+        torch_key = naming.tensor(path_in_flax[1:])
+        value = np.asarray(flat[path_in_flax], np.float32)
+        state[torch_key] = _to_torch(value, path_in_flax, name)
         if torch_key.endswith("running_mean"):
             counter = torch_key.replace("running_mean", _COUNTER)
             state[counter] = np.zeros((), np.int64)
@@ -95,23 +115,41 @@ def save_torch_backbone(path: epath.PathLike, name: str, variables: dict[str, An
 
 
 def _expected_variables(
-    name: str, embedding_size: int, input_size: tuple[int, int]
-) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    name: str, embedding_size: int | None, input_size: tuple[int, int]
+) -> dict[_Path, jax.ShapeDtypeStruct]:
+    """Shapes of all variables, by path; layers in the order in which they are applied."""
     module = create_backbone(name, embedding_size=embedding_size)
     images = jax.ShapeDtypeStruct((1, *input_size, 3), jnp.float32)
-    return traverse_util.flatten_dict(jax.eval_shape(module.init, jax.random.key(0), images))
+    order: list[_Path] = []
+
+    def init(key: jax.Array, images: jax.Array) -> Any:
+        variables = module.init(key, images)
+        # Here the order is still that of their making; a tree handed out is sorted by name.
+        order.extend(traverse_util.flatten_dict(variables))
+        return variables
+
+    flat = traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0), images))
+    # Parameters before statistics: every layer has a parameter, which gives it its place.
+    return {path: flat[path] for path in sorted(order, key=lambda path: path[0] != "params")}
 
 
-# Kernels: a convolution's OIHW is our HWIO, a linear layer's [out, in] our [in, out]. Vectors stay.
+# Kernels: a convolution's OIHW is our HWIO, or HWC if it is depthwise, or IO if it is 1x1; a linear
+# layer's [out, in] is our [in, out]. Vectors stay.
 
 
 def _to_flax(value: np.ndarray) -> np.ndarray:
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
 
 
-def _to_torch(value: np.ndarray) -> np.ndarray:
-    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
 
 
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]
+def _to_torch(value: np.ndarray, path: _Path, name: str) -> np.ndarray:
+    if value.ndim == 1 or path[-2] in naming_of(name).linear:
+        return value.T
+    if value.ndim == 2:
+        value = value[None, None]
+    elif value.ndim == 3:
+        value = value[:, :, None]
+    return value.transpose(3, 2, 0, 1)

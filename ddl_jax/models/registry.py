@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from ddl_jax.errors import UserError
 from ddl_jax.models.blocks import BATCH_NORM_MODES
 from ddl_jax.models.iresnet import IResNet
+from ddl_jax.models.mobilefacenet import MobileFaceNet
 
 # A name stands for a module class with the fields fixed that make up the architecture; the
-# class's other fields are the options.
+# class's other fields are the options, the embedding size among them.
 _BACKBONES: dict[str, functools.partial[nn.Module]] = {
     "iresnet18": functools.partial(IResNet, depths=(2, 2, 2, 2)),
     "iresnet34": functools.partial(IResNet, depths=(3, 4, 6, 3)),
@@ -23,6 +24,10 @@ _BACKBONES: dict[str, functools.partial[nn.Module]] = {
     "iresnet_tiny": functools.partial(
         IResNet, depths=(1, 1, 1, 1), widths=(16, 32, 64, 128), stem_width=8, stem_stride=2
     ),
+    "mobilefacenet": functools.partial(MobileFaceNet),
+    "mobilefacenet_relu6": functools.partial(
+        MobileFaceNet, activation="relu6", separable_stem=True, embedding_bias=True
+    ),
 }
 _OPTIONS = ("batch_norm", "axis_name", "dropout", "remat")
 
@@ -30,7 +35,7 @@ BACKBONES = tuple(_BACKBONES)
 
 
 def create_backbone(
-    name: str, *, embedding_size: int = 512, dtype: Any = jnp.float32, **options: Any
+    name: str, *, embedding_size: int | None = None, dtype: Any = jnp.float32, **options: Any
 ) -> nn.Module:
     """Builds a backbone, images to embeddings.
 
@@ -40,8 +45,10 @@ def create_backbone(
 
     Args:
       name: one of `BACKBONES`. `iresnet18/34/50/100/200` are insightface's, `iresnet_tiny` is made
-        of the same blocks for a quick start on CPU.
-      embedding_size: length of an embedding.
+        of the same blocks for a quick start on CPU. `mobilefacenet` is the paper's, with PReLU;
+        `mobilefacenet_relu6` a form in use, explained at `mobilefacenet.MobileFaceNet`.
+      embedding_size: length of an embedding; None for the network's own, 512, or 128 of the
+        MobileFaceNets.
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
       **options: `batch_norm` ("global" | "per_device" | "frozen") and `axis_name` (the mapped axis
         "global" means, None outside a map), both explained at `blocks.BatchNorm`; `dropout`, the
@@ -68,6 +75,8 @@ def create_backbone(
     dropout = options.get("dropout", 0.0)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout!r}: use a rate of at least 0 and below 1")
-    if embedding_size < 1:
-        raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
-    return _BACKBONES[name](embedding_size=embedding_size, dtype=dtype, **options)
+    if embedding_size is not None:
+        if embedding_size < 1:
+            raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
+        options["embedding_size"] = embedding_size
+    return _BACKBONES[name](dtype=dtype, **options)

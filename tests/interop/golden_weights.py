@@ -6,27 +6,41 @@ import numpy as np
 
 
 def iresnet_weights(keys) -> dict[str, np.ndarray]:
-    """The state dict behind `tests/golden/iresnet.npz`.
-
-    Args:
-      keys: "name:shape" of every tensor, e.g. "conv1.weight:64x3x3x3".
-    """
-    weights = {}
-    for key in keys:
-        name, _, shape = str(key).partition(":")
-        shape = tuple(int(n) for n in shape.split("x")) if shape else ()
-        weights[name] = _values(name, shape)
-    return weights
+    """The state dict behind `tests/golden/iresnet.npz`; `keys` are "name:shape" of every tensor."""
+    return {name: _values(name, shape, gain=2) for name, shape in _shapes(keys).items()}
 
 
-def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def mobilefacenet_weights(keys) -> dict[str, np.ndarray]:
+    """The state dict behind `tests/golden/mobilefacenets.npz`."""
+    shapes = _shapes(keys)
+    slopes = {
+        name
+        for name in shapes
+        if name.endswith(".weight") and name.replace("weight", "running_mean") not in shapes
+    }
+    return {
+        name: _values(
+            "prelu.weight" if name in slopes and len(shape) == 1 else name, shape, 1, name
+        )
+        for name, shape in shapes.items()
+    }
+
+
+def _shapes(keys) -> dict[str, tuple[int, ...]]:
+    split = [str(key).partition(":")[::2] for key in keys]
+    return {name: tuple(int(n) for n in shape.split("x") if n) for name, shape in split}
+
+
+def _values(kind: str, shape: tuple[int, ...], gain: int, name: str = "") -> np.ndarray:
+    """Values of a tensor whose name tells its `kind`; `name` is the one that seeds them."""
+    name, seed = kind, name or kind
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
-    z = np.random.default_rng([20200210, zlib.crc32(name.encode())]).standard_normal(shape)
+    z = np.random.default_rng([20200210, zlib.crc32(seed.encode())]).standard_normal(shape)
     if name.endswith("running_var"):
         values = np.exp(0.1 * z)
     elif len(shape) == 4:
-        values = z * np.sqrt(2 / np.prod(shape[1:]))
+        values = z * np.sqrt(gain / np.prod(shape[1:]))
     elif len(shape) == 2:
         values = z / np.sqrt(shape[1])
     elif name.endswith("prelu.weight"):

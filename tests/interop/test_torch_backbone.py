@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_weights import iresnet_weights
+from golden_weights import iresnet_weights, mobilefacenet_weights
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import (
@@ -17,12 +17,17 @@ from ddl_jax.interop import (
 )
 from ddl_jax.models import create_backbone
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "iresnet.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return dict(np.load(GOLDEN))
+    return dict(np.load(GOLDEN / "iresnet.npz"))
+
+
+@pytest.fixture(scope="module")
+def mobilefacenets():
+    return dict(np.load(GOLDEN / "mobilefacenets.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,80 @@ def test_embeddings_are_insightfaces(name, golden, tmp_path):
     np.testing.assert_allclose(embeddings, golden[name], atol=1e-4, rtol=1e-6)
 
 
+# Name, key in the golden file, input size.
+MOBILEFACENETS = [
+    ("mobilefacenet_relu6", "mobilefacenet_relu6", (112, 112)),
+    ("mobilefacenet", "mobilefacenet_prelu_112x96", (112, 96)),
+]
+
+
+@pytest.mark.parametrize("name, key, size", MOBILEFACENETS)
+def test_embeddings_are_those_of_the_mobilefacenets_in_torch(
+    name, key, size, mobilefacenets, tmp_path
+):
+    path = tmp_path / "weights.pt"
+    write_torch_checkpoint(path, mobilefacenet_weights(mobilefacenets[f"{key}_keys"]))
+    variables = load_torch_backbone(path, name, input_size=size)
+    embeddings = jax.jit(create_backbone(name).apply)(variables, mobilefacenets[f"{key}_image"])
+    np.testing.assert_allclose(embeddings, mobilefacenets[key], atol=1e-5)
+
+
+@pytest.mark.parametrize("name, key, size", MOBILEFACENETS)
+def test_saves_the_mobilefacenets_keys_and_numbers(name, key, size, mobilefacenets, tmp_path):
+    original = mobilefacenet_weights(mobilefacenets[f"{key}_keys"])
+    for file in ("original.pt", "saved.pt"):
+        write_torch_checkpoint(tmp_path / file, original)
+    variables = load_torch_backbone(tmp_path / "original.pt", name, input_size=size)
+    save_torch_backbone(tmp_path / "saved.pt", name, variables)
+    saved = read_torch_checkpoint(tmp_path / "saved.pt")
+    assert set(saved) == set(original)
+    for tensor, value in original.items():
+        np.testing.assert_array_equal(saved[tensor], value)
+
+
+def renamed(state):
+    """The same tensors in the same order under names that nobody knows."""
+    modules = {}
+    for name in state:
+        module = name.rpartition(".")[0]
+        modules.setdefault(module, f"net.{len(modules)}")
+    return {f"{modules[n.rpartition('.')[0]]}.{n.rpartition('.')[2]}": v for n, v in state.items()}
+
+
+def test_unknown_names_are_read_by_the_order_of_the_layers(golden, mobilefacenets, tmp_path):
+    prelu = mobilefacenet_weights(mobilefacenets["mobilefacenet_prelu_112x96_keys"])
+    for name, state, size in (
+        ("mobilefacenet", prelu, (112, 96)),
+        ("iresnet18", iresnet_weights(golden["iresnet18_keys"]), (112, 112)),
+    ):
+        known, unknown = tmp_path / "known.pt", tmp_path / "unknown.pt"
+        write_torch_checkpoint(known, state)
+        write_torch_checkpoint(unknown, renamed(state))
+        wanted = load_torch_backbone(known, name, input_size=size)
+        found = load_torch_backbone(unknown, name, input_size=size)
+        jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_unknown_names_are_refused_at_the_first_layer_that_does_not_fit(mobilefacenets, tmp_path):
+    state = renamed(mobilefacenet_weights(mobilefacenets["mobilefacenet_prelu_112x96_keys"]))
+    path = tmp_path / "unknown.pt"
+
+    def refused(name, **changes):
+        changed = {**state, **changes}
+        write_torch_checkpoint(path, {k: v for k, v in changed.items() if v is not None})
+        return refusal(load_torch_backbone, path, name, (112, 96))
+
+    other = refused("mobilefacenet_relu6")  # which has no PReLU behind its first BatchNorm
+    assert "number 3, 'net.2', is a PReLU, but 'stem_depthwise.conv' a convolution" in other
+    last = list(state)[-1].rpartition(".")[0]
+    assert "no layer 'features' as number" in refused(
+        "mobilefacenet", **{name: None for name in state if name.startswith(f"{last}.")}
+    )
+    assert "another layer 'head'" in refused("mobilefacenet", **{"head.weight": np.zeros((3, 2))})
+    shape = refused("mobilefacenet", **{"net.3.weight": np.zeros((64, 1, 5, 5), np.float32)})
+    assert "'net.3.weight' has shape (64, 1, 5, 5), expected (64, 1, 3, 3)" in shape
+
+
 def test_saves_insightfaces_keys_and_numbers(golden, iresnet18_file, tmp_path):
     path = tmp_path / "saved.pt"
     save_torch_backbone(path, "iresnet18", load_torch_backbone(iresnet18_file, "iresnet18"))
@@ -71,9 +150,9 @@ def test_a_backbone_survives_the_file(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, variables)
 
 
-def refusal(call, *args):
+def refusal(call, path, name, size=(112, 112)):
     with pytest.raises(UserError) as error:
-        call(*args)
+        call(path, name, input_size=size)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -84,9 +163,9 @@ def test_refuses_another_network(iresnet18_file, tmp_path):
     too_big = refusal(load_torch_backbone, iresnet18_file, "iresnet_tiny")
     assert "also has tensor 'layer1.1.bn1.bias'" in too_big
     assert "unknown backbone" in refusal(load_torch_backbone, iresnet18_file, "iresnet")
-    assert "not those of iresnet18" in refusal(
-        save_torch_backbone, tmp_path / "wrong.pt", "iresnet18", {"params": {}}
-    )
+    for variables in ({"params": {}}, tiny_variables()):
+        with pytest.raises(UserError, match="not those of iresnet18"):
+            save_torch_backbone(tmp_path / "wrong.pt", "iresnet18", variables)
 
 
 def test_names_the_first_tensor_that_does_not_fit(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from ddl_jax.errors import UserError
 from ddl_jax.models import BACKBONES, create_backbone
 from ddl_jax.models.iresnet import IResNet
+from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 
 # Of the PyTorch originals, requires_grad or not: the last 512 are the fixed scale of `features`.
 TORCH_PARAMETERS = {
@@ -19,6 +20,8 @@ TORCH_PARAMETERS = {
     "iresnet100": 65_156_160,
     "iresnet200": 118_833_920,
 }
+# At 112x112; the PReLU form at 112x96 has a last kernel of 7x6, 3,584 fewer.
+MOBILEFACENET_PARAMETERS = {"mobilefacenet": 1_003_136, "mobilefacenet_relu6": 999_936}
 
 
 def small(**options):
@@ -42,7 +45,52 @@ def test_embeds_in_float32(name):
     variables = jax.eval_shape(module.init, jax.random.key(0), images)
     embeddings = jax.eval_shape(module.apply, variables, images)
     assert embeddings.shape == (2, 96) and embeddings.dtype == jnp.float32
+    own = jax.eval_shape(create_backbone(name).init, jax.random.key(0), images)
+    size = own["batch_stats"]["features"]["mean"].shape
+    assert size == (128,) if name.startswith("mobilefacenet") else (512,)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("name", MOBILEFACENET_PARAMETERS)
+def test_mobilefacenets_have_as_many_parameters_as_torch(name):
+    images = jax.ShapeDtypeStruct((1, 112, 112, 3), jnp.float32)
+    variables = jax.eval_shape(create_backbone(name).init, jax.random.key(0), images)
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+    assert count == MOBILEFACENET_PARAMETERS[name]
+
+
+def small_mobilefacenet(**options):
+    stages = (Stage(2, 8, 2, 2), Stage(2, 12, 1, 2))
+    return MobileFaceNet(stages=stages, stem_width=8, last_width=16, embedding_size=6, **options)
+
+
+def test_mobilefacenet_trains_alike_with_and_without_remat():
+    images = small_images()
+    variables = small_mobilefacenet().init(jax.random.key(0), images)
+
+    def gradients(module):
+        def loss(params):
+            embeddings, changed = module.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            return jnp.sum(jnp.sin(embeddings)), changed["batch_stats"]
+
+        return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+
+    kept, again = gradients(small_mobilefacenet()), gradients(small_mobilefacenet(remat=True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), kept, again)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(kept[0]["stem_depthwise"]))
+
+
+def test_mobilefacenet_starts_with_variance_two_over_fan_out():
+    variables = jax.jit(create_backbone("mobilefacenet").init)(
+        jax.random.key(0), jnp.zeros((1, 112, 112, 3))
+    )
+    block = variables["params"]["block_0"]
+    for part, fan_out in (("expand", 128), ("depthwise", 9), ("project", 64)):
+        deviation = float(jnp.std(block[part]["conv"]["kernel"]))
+        assert deviation == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
+    assert float(block["expand"]["prelu"]["slope"][0]) == 0.25
 
 
 @pytest.mark.parametrize("name", TORCH_PARAMETERS)

@@ -1,0 +1,82 @@
+"""PyTorch weights under names that nobody knows: layer for layer, in order, by kind and shape."""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ddl_jax.errors import UserError
+
+# Our name of a tensor to theirs, by kind of layer.
+_KINDS = {
+    "convolution": {"kernel": "weight"},
+    "linear layer": {"kernel": "weight", "bias": "bias"},
+    "PReLU": {"slope": "weight"},
+    "BatchNorm": {
+        "scale": "weight",
+        "bias": "bias",
+        "mean": "running_mean",
+        "var": "running_var",
+    },
+}
+
+
+class _Layer(NamedTuple):
+    name: str
+    leaves: dict[str, object]  # last part of a tensor's name to what stands for the tensor
+
+
+def names_by_order(
+    ours: list[tuple[str, ...]], theirs: Mapping[str, np.ndarray], where: str
+) -> dict[tuple[str, ...], str]:
+    """For each of our paths the tensor that stands at its place: the n-th layer is the n-th layer.
+
+    Args:
+      ours: paths `(collection, module, ..., leaf)`, layers in the order in which they are applied.
+      theirs: a state dict in the order of its registration, without counters.
+      where: what does not fit, for the error.
+
+    Raises:
+      UserError: names the first layers that differ in kind or number.
+    """
+    wanted = _layers([(".".join(path[1:-1]), path[-1], path) for path in ours])
+    found = _layers([(*name.rpartition(".")[::2], name) for name in theirs])
+    names = {}
+    for number, (our, their) in enumerate(itertools.zip_longest(wanted, found), 1):
+        if our is None or their is None:
+            more, layer = ("no", our) if their is None else ("another", their)
+            differs = f"it has {more} layer {layer.name!r} as number {number}"
+        else:
+            kind, other = _our_kind(our), _their_kind(their, theirs)
+            if kind == other:
+                names |= {
+                    our.leaves[leaf]: their.leaves[torch] for leaf, torch in _KINDS[kind].items()
+                }
+                continue
+            differs = f"number {number}, {their.name!r}, is a {other}, but {our.name!r} a {kind}"
+        raise UserError(
+            f"{where}: its names are unknown, and in order of layers {differs}: check the "
+            "network's name"
+        )
+    return names
+
+
+def _layers(tensors: list[tuple[str, str, object]]) -> list[_Layer]:
+    layers: dict[str, _Layer] = {}
+    for module, leaf, whole in tensors:
+        layers.setdefault(module, _Layer(module, {})).leaves[leaf] = whole
+    return list(layers.values())
+
+
+def _our_kind(layer: _Layer) -> str:
+    return next(kind for kind, leaves in _KINDS.items() if set(leaves) == set(layer.leaves))
+
+
+def _their_kind(layer: _Layer, tensors: Mapping[str, np.ndarray]) -> str:
+    for kind, leaves in _KINDS.items():
+        if set(leaves.values()) == set(layer.leaves):
+            # A slope a channel is the only weight of one axis that stands alone.
+            alone = len(leaves) == 1 and tensors[layer.leaves["weight"]].ndim == 1
+            return "PReLU" if alone else kind
+    return f"layer of {', '.join(layer.leaves)}"

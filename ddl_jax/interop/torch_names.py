@@ -1,0 +1,99 @@
+"""Where a number of our backbones is in the state dicts of their PyTorch authors."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+_LEAF = {
+    "kernel": "weight",
+    "scale": "weight",
+    "slope": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+class Naming(NamedTuple):
+    """The names of one project.
+
+    Attributes:
+      module: our module's path below "params" or "batch_stats" to theirs.
+      linear: our modules that are `nn.Linear` there; other matrices are 1x1 convolutions.
+    """
+
+    module: Callable[[tuple[str, ...]], str]
+    linear: tuple[str, ...] = ()
+
+    def tensor(self, path: tuple[str, ...]) -> str:
+        """The name of a tensor.
+
+        >>> naming_of("iresnet50").tensor(("layer1_0", "downsample_conv", "kernel"))
+        'layer1.0.downsample.0.weight'
+        """
+        return f"{self.module(path[:-1])}.{_LEAF[path[-1]]}"
+
+
+def _iresnet(path: tuple[str, ...]) -> str:
+    shortcut = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+    return ".".join(shortcut.get(module, module.replace("_", ".")) for module in path)
+
+
+# MobileFaceNet, the ReLU6 form: blocks are MobileNetV2's, two Sequentials deep.
+_RELU6 = {
+    ("stem", "conv"): "conv1.0",
+    ("stem", "bn"): "conv1.1",
+    ("stem_depthwise", "conv"): "dw_conv.depthwise",
+    ("stem_depthwise", "bn"): "dw_conv.bn1",
+    ("stem_pointwise", "conv"): "dw_conv.pointwise",
+    ("stem_pointwise", "bn"): "dw_conv.bn2",
+    ("expand", "conv"): "conv.0.0",
+    ("expand", "bn"): "conv.0.1",
+    ("depthwise", "conv"): "conv.1.0",
+    ("depthwise", "bn"): "conv.1.1",
+    ("project", "conv"): "conv.2",
+    ("project", "bn"): "conv.3",
+    ("last", "conv"): "conv2.0",
+    ("last", "bn"): "conv2.1",
+    ("pool", "conv"): "gdconv.depthwise",
+    ("pool", "bn"): "gdconv.bn",
+    ("embedding",): "conv3",
+    ("features",): "bn",
+}
+# The PReLU form: a block is one Sequential of convolution, BatchNorm, PReLU three times over.
+_PRELU = {
+    **{
+        (ours, layer): f"{theirs}.{layer}"
+        for ours, theirs in (
+            ("stem", "conv1"),
+            ("stem_depthwise", "dw_conv1"),
+            ("last", "conv2"),
+            ("pool", "linear7"),
+        )
+        for layer in ("conv", "bn", "prelu")
+    },
+    **{
+        (part, layer): f"conv.{3 * i + j}"
+        for i, part in enumerate(("expand", "depthwise", "project"))
+        for j, layer in enumerate(("conv", "bn", "prelu"))
+    },
+    ("embedding",): "linear1.conv",
+    ("features",): "linear1.bn",
+}
+
+
+def _mobilefacenet(table: dict[tuple[str, ...], str], blocks: str) -> Naming:
+    def module(path: tuple[str, ...]) -> str:
+        if path[0].startswith("block_"):
+            return f"{blocks}.{path[0].removeprefix('block_')}.{table[path[1:]]}"
+        return table[path]
+
+    return Naming(module)
+
+
+def naming_of(name: str) -> Naming:
+    """The names under which a backbone's authors save it."""
+    if name == "mobilefacenet":
+        return _mobilefacenet(_PRELU, "blocks")
+    if name == "mobilefacenet_relu6":
+        return _mobilefacenet(_RELU6, "features")
+    return Naming(_iresnet, linear=("fc",))
