@@ -186,6 +186,13 @@ def test_the_pictures_are_those_of_this_version(pictures, domain):
     np.testing.assert_allclose(found, MEANS[domain], atol=0.2)
 
 
+def test_the_default_config_can_be_asked_for(tmp_path):
+    config = synthetic_faces.SyntheticFacesConfig()
+    with builder_lib.quiet_tfds():
+        made = builder_lib.make_builder(tmp_path, config)
+    assert made.builder_config.name == config.name and not made.is_prepared()
+
+
 def test_the_config_names_all_its_numbers():
     default = synthetic_faces.SyntheticFacesConfig()
     assert default.name == "train600_test200_easy4_hard2_size112_seed0"

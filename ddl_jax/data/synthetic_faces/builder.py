@@ -154,6 +154,14 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
                 key += 1
 
 
+def make_builder(data_dir: epath.PathLike, config: SyntheticFacesConfig) -> SyntheticFaces:
+    """The builder of a config, whether or not its data set is made."""
+    # TFDS refuses an equal config beside one that the class already has.
+    known = {one.name: one for one in SyntheticFaces.BUILDER_CONFIGS}
+    config = known.get(config.name, config)
+    return SyntheticFaces(data_dir=data_dir, config=config, file_format="array_record")
+
+
 def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None) -> SyntheticFaces:
     """Opens the data set in `data_dir`, after making it if it is not there yet.
 
@@ -170,7 +178,7 @@ def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None
     """
     config = config or SyntheticFacesConfig()
     with quiet_tfds():
-        builder = SyntheticFaces(data_dir=data_dir, config=config, file_format="array_record")
+        builder = make_builder(data_dir, config)
         prepared = builder.is_prepared()
     if not prepared:
         count = config.train_identities + config.test_identities
