@@ -48,6 +48,10 @@ def main() -> None:
     parser.add_argument("--weight", type=int, default=0, help="the chosen weight of DDL")
     parser.add_argument("--picture", default="", help="where to draw the distributions; test")
     options = parser.parse_args()
+    if options.what == "train" and not options.weights:
+        parser.error("train needs --weights")
+    if options.weight not in (_CANDIDATES if options.what == "test" else (0, *_CANDIDATES)):
+        parser.error(f"--weight is {options.weight}; give the chosen one of {_CANDIDATES}")
     {"train": _train, "choose": _choose, "test": _test}[options.what](options)
 
 
@@ -58,7 +62,9 @@ def _train(options: argparse.Namespace) -> None:
     if options.weight:
         rows = (0, 1, options.weight)
         runs += [(_name(weight, seed), weight, seed, 200) for seed in _SEEDS for weight in rows]
-    for name, weight, seed, steps in runs:
+    for name, weight, seed, steps in dict.fromkeys(runs):
+        if (pathlib.Path(options.runs, name, "evaluation", str(steps), "results.json")).exists():
+            continue
         command = [
             sys.executable,
             "train.py",

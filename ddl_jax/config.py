@@ -42,7 +42,7 @@ class Data:
     path: str = ""  # the folder, or the directory of the prepared data set
     split: str = "train"  # of synthetic_faces and tfds
     identities: str = ""  # names to use, "001..150,201..250" in natural order; all when empty
-    domain_rules: tuple[str, ...] = ()  # "PATTERN=DOMAIN", first match wins; image_folder
+    domain_rules: tuple[str, ...] = ()  # "PATTERN=DOMAIN", first match wins
     metadata: str = ""  # a CSV with a column `path`; its `domain_column` then meets the rules
     domain_column: str = ""
     corrupt: str = "refuse"  # what to do with an unreadable image: refuse or skip
@@ -508,18 +508,20 @@ def evaluation_data(config: Config) -> Data:
     """The evaluation's data: what they leave empty is that of the training data.
 
     Only the split of synthetic_faces is then "test", and `identities` left empty are all. Data of
-    another source take nothing over, those at another path all but the metadata.
+    another source take nothing over; those at another path the rules, which are about paths in
+    general, and what to do with corrupt images.
     """
     data, training = dataclasses.replace(config.evaluation.data), config.data
     data.source = data.source or training.source
-    inherited = ["path", "domain_rules", "corrupt", "split"]
-    if data.path in ("", training.path):
-        inherited += ["metadata", "domain_column"]
     if data.source == "synthetic_faces":
         data.split = data.split or "test"
-    defaults = training if data.source == training.source else Data()
-    for name in inherited:
-        setattr(data, name, getattr(data, name) or getattr(defaults, name))
+    inherited = {"domain_rules", "corrupt"}
+    if not data.path or os.path.realpath(data.path) == os.path.realpath(training.path):
+        inherited |= {"path", "split", "metadata", "domain_column"}
+    same_source = data.source == training.source
+    for name in ("path", "domain_rules", "corrupt", "split", "metadata", "domain_column"):
+        default = training if same_source and name in inherited else Data()
+        setattr(data, name, getattr(data, name) or getattr(default, name))
     return data
 
 

@@ -65,6 +65,11 @@ def shardings(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map_with_path(lambda path, _: split if is_sharded(path) else whole, tree)
 
 
+def abstract(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    """The shape, type and placement of an array, without the array."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
 def row_sharding(mesh: Mesh) -> NamedSharding:
     """The sharding of a batch: rows split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))

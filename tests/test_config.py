@@ -299,6 +299,17 @@ def test_evaluation_on_another_folder_takes_the_rules_over_but_no_list_of_other_
     assert (data.source, data.path) == ("image_folder", "others")
     assert (data.domain_rules, data.corrupt, data.split) == (("*=easy",), "skip", "train")
     assert (data.metadata, data.domain_column) == ("", "")
+    config.evaluation.data.path = "./faces/"  # the same folder
+    data = config_lib.evaluation_data(config)
+    assert (data.metadata, data.domain_column) == ("a.csv", "pose")
+
+
+def test_a_slice_of_one_data_set_says_nothing_about_another():
+    config = Config(data=Data(source="tfds", path="one", split="train[:80%]"))
+    config.evaluation.data = Data(source="", path="two", split="", corrupt="")
+    assert config_lib.evaluation_data(config).split == "train"
+    config.evaluation.data.path = ""
+    assert config_lib.evaluation_data(config).split == "train[:80%]"
 
 
 def test_a_program_that_evaluates_needs_no_data_to_train_on():

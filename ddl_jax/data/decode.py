@@ -27,8 +27,8 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
     Raises:
       UserError: the bytes are not an image that can be read to its end.
     """
-    image, white = None, _white(encoded)
-    flags = cv2.IMREAD_COLOR if white in (255, 65535) else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    image, white = None, _other_white(encoded)
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if white else 0)
     if _is_complete(encoded):
         try:
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
@@ -38,7 +38,7 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
         raise UserError(
             f"{name} is not a readable image; mend or remove it, or set config.data.corrupt=skip"
         )
-    if white not in (255, 65535):
+    if white:
         image = np.clip(np.rint(image * (255 / white)), 0, 255).astype(np.uint8)
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image if size is None else fit(image, size)
@@ -72,12 +72,18 @@ def _start_of_scan(encoded: bytes) -> int:
     """Where the picture of a JPEG begins: behind segments that may hold a whole other JPEG."""
     place = 2
     while encoded[place : place + 1] == b"\xff" and encoded[place + 1 : place + 2] != b"\xda":
-        place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
+        if encoded[place + 1 : place + 2] == b"\xff":  # a marker may be filled up before
+            place += 1
+        else:
+            place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
     return place
 
 
-def _white(encoded: bytes) -> int:
-    """What stands for white: PGM and PPM name it, and OpenCV does not look."""
+def _other_white(encoded: bytes) -> int:
+    """What stands for white in a PGM or PPM, 0 where OpenCV knows: it takes 255 or 65535 as given,
+    and scales the files written as text with less than 255 by itself."""
     between = rb"(?:\s|#[^\n]*\n)+"
-    header = re.match(rb"P[2356]" + between + between.join([rb"\d+"] * 2 + [rb"(\d+)"]), encoded)
-    return int(header[1]) or 255 if header else 255
+    header = re.match(rb"P([2356])" + between + between.join([rb"\d+"] * 2 + [rb"(\d+)"]), encoded)
+    white = int(header[2]) if header else 255
+    known = white in (0, 255, 65535) or (white < 255 and header[1] in b"23")
+    return 0 if known else white

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ddl_jax.evaluation.identification import TIE
+from ddl_jax.evaluation.roc import equal_error_rates
 from ddl_jax.evaluation.similarity import unit_rows
 
 _SAMPLES_AT_ONCE = 64  # of 100,000 pairs: 50 MB an array
@@ -94,7 +96,7 @@ class AllPairs:
             np.pad(part, ((0, 0), (1, 0)))
             for part in (_rates(own)[:, ends], _rates(other)[:, ends])
         )
-        found = {"separation": means[0] - means[1], "eer": _equal_error_rate(far, tar)}
+        found = {"separation": means[0] - means[1], "eer": equal_error_rates(far, tar)}
         for target in fars:
             last = np.sum(far <= target, axis=1) - 1
             found[f"tar_at_far_{target:g}"] = np.take_along_axis(tar, last[:, None], 1)[:, 0]
@@ -104,14 +106,6 @@ class AllPairs:
 def _rates(part: np.ndarray) -> np.ndarray:
     sums = np.cumsum(part, axis=1)
     return sums / sums[:, -1:]
-
-
-def _equal_error_rate(far: np.ndarray, tar: np.ndarray) -> np.ndarray:
-    excess = far - (1 - tar)  # rises from -1 to 1
-    after = np.argmax(excess >= 0, axis=1)[:, None]
-    low, high = (np.take_along_axis(excess, index, 1) for index in (after - 1, after))
-    start, end = (np.take_along_axis(far, index, 1) for index in (after - 1, after))
-    return (start - low / (high - low) * (end - start))[:, 0]
 
 
 def rank_one(
@@ -133,7 +127,7 @@ def rank_one(
     unit = unit_rows(embeddings)
     cosines, identity = unit[probes] @ unit[gallery].T, identities[probes]
     own = cosines[np.arange(len(probes)), identity]
-    beats = cosines >= own[:, None]  # a tie is not a recognition
+    beats = cosines >= own[:, None] - TIE  # a tie is not a recognition
     beats[np.arange(len(probes)), identity] = False
     # How many of those that beat the own image each sample's gallery has.
     beaten = (weights > 0).astype(np.float64) @ beats.T.astype(np.float64) > 0

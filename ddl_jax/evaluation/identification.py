@@ -7,7 +7,7 @@ import numpy as np
 from ddl_jax.evaluation.similarity import cosine_blocks, unit_rows
 
 # Equal vectors can differ by rounding after a blocked matrix product: nearer than this is a tie.
-_TIE = 1e-12
+TIE = 1e-12
 
 
 def identification_rank(
@@ -49,7 +49,7 @@ def identification_ranks(
         mine = probe_ids[part, None] == gallery_ids
         best = np.max(cosines, axis=1, where=mine, initial=-np.inf, keepdims=True)
         # Rows of the same identity never stand before its best row: only others are counted.
-        ranks[part] = 1 + np.sum(~mine & (cosines >= best - _TIE), axis=1)
+        ranks[part] = 1 + np.sum(~mine & (cosines >= best - TIE), axis=1)
     return ranks
 
 

@@ -66,15 +66,20 @@ class RocCurve:
 
     def equal_error_rate(self) -> float:
         """The FAR where the curve, corners joined by lines, has FAR = 1 - TAR."""
-        excess = self.far - (1 - self.tar)  # rises from -1 to 1
-        after = int(np.argmax(excess >= 0))
-        low, high = excess[after - 1], excess[after]
-        share = -low / (high - low)
-        return float(self.far[after - 1] + share * (self.far[after] - self.far[after - 1]))
+        return float(equal_error_rates(self.far, self.tar))
 
     def _corner(self, fars: Sequence[float]) -> np.ndarray:
         # FAR and TAR both rise along the corners: the last corner allowed is the best one.
         return np.searchsorted(self.far, np.asarray(fars, float), side="right") - 1
+
+
+def equal_error_rates(far: np.ndarray, tar: np.ndarray) -> np.ndarray:
+    """FAR where FAR = 1 - TAR, on curves `[..., n]`, corners joined by lines -> `[...]`."""
+    excess = far - (1 - tar)  # rises from -1 to 1
+    after = np.argmax(excess >= 0, axis=-1)[..., None]
+    low, high = (np.take_along_axis(excess, i, -1)[..., 0] for i in (after - 1, after))
+    start, end = (np.take_along_axis(far, i, -1)[..., 0] for i in (after - 1, after))
+    return start - low / (high - low) * (end - start)
 
 
 def _corners(start: float, before: np.ndarray, after: np.ndarray, end: float) -> np.ndarray:

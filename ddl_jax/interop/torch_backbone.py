@@ -29,8 +29,8 @@ def load_torch_backbone(
 
     Args:
       path: a `.pt`, `.pth` or `.ckpt` file. Tensors are found by the names of the backbone's
-        authors (insightface's arcface_torch for `iresnet*`) or, where most names are unknown, by
-        the order of the layers, their kinds and shapes.
+        authors (insightface's arcface_torch for `iresnet*`) or, where most of its names are
+        unknown, by the order of the layers, their kinds and shapes.
       name: of the backbone, as in `create_backbone`.
       input_size: `(height, width)` the network was made for; its last layers depend on them.
 
@@ -72,7 +72,7 @@ def _find_names(
     naming = naming_of(name)
     known = {path: naming.tensor(path[1:]) for path in expected}
     present = set(known.values()) & set(tensors)
-    if 2 * len(present) < len(known):
+    if 2 * len(present) < min(len(known), len(tensors)):
         return names_by_order(list(expected), tensors, where)
     for problem, names in (
         ("has no", set(known.values()) - present),

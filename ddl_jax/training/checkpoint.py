@@ -98,7 +98,7 @@ class Checkpoints:
     def restore(self, step: int, state: TrainState, mesh: Mesh) -> TrainState:
         """The saved state, placed as `state` is; `state` gives shapes only."""
         placed = parallel.shardings(mesh, state)
-        wanted = _split(jax.tree.map(_abstract, state, placed))
+        wanted = _split(jax.tree.map(parallel.abstract, state, placed))
         return _join(self.restore_parts(step, wanted))
 
     def restore_parts(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -123,10 +123,6 @@ def _join(parts: dict[str, Any]) -> TrainState:
         loss_state=progress["loss"],
         opt_state=progress["optimizer"],
     )
-
-
-def _abstract(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 @contextlib.contextmanager
@@ -173,7 +169,7 @@ def load_checkpoint(
         module = make_module(config, axis_name=None)
         shapes = jax.eval_shape(lambda: init_backbone(module, card, jax.random.key(0)))
         here = SingleDeviceSharding(jax.local_devices()[0])
-        abstract = jax.tree.map(lambda leaf: _abstract(leaf, here), shapes)
+        abstract = jax.tree.map(lambda leaf: parallel.abstract(leaf, here), shapes)
         wanted = {"backbone": abstract["params"], "batch_stats": abstract["batch_stats"]}
         found = checkpoints.restore_parts(step, wanted)
     return module, {"params": found["backbone"], "batch_stats": found["batch_stats"]}, card

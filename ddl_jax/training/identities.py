@@ -53,7 +53,8 @@ def trained_on(workdir: epath.PathLike) -> list[Known]:
         seen.add(path)
         config = read_config(path)
         names = frozenset(_path(path).read_text().splitlines())
-        found.append(Known(_place(config.data, config.synthetic), names))
+        if config.steps:  # else the weights were only taken over
+            found.append(Known(_place(config.data, config.synthetic), names))
         path = epath.Path(config.init_from.path) if config.init_from.path else None
     return found
 

@@ -136,11 +136,7 @@ def _read(start: Start, state: TrainState, mesh: Mesh) -> tuple[Any, Any, Any]:
             "batch_stats": state.batch_stats,
             "heads": {name: {"class_centers": shape} for name in start.meta.heads},
         }
-        wanted = jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            shapes,
-            parallel.shardings(mesh, shapes),
-        )
+        wanted = jax.tree.map(parallel.abstract, shapes, parallel.shardings(mesh, shapes))
         found = checkpoints.restore_parts(start.step, wanted)
     return found["backbone"], found["batch_stats"], found["heads"]
 

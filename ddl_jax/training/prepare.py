@@ -69,10 +69,9 @@ class Run:
         if self.evaluation_source is None:
             return 0
         config, evaluated = self.config, config_lib.evaluation_data(self.config)
-        trained = [
-            identities.Known.of(config.data, config.synthetic, self.source.index),
-            *identities.trained_on(config.init_from.path),
-        ]
+        trained = identities.trained_on(config.init_from.path)
+        if config.steps:
+            trained.append(identities.Known.of(config.data, config.synthetic, self.source.index))
         index = self.evaluation_source.index
         return identities.seen(trained, identities.Known.of(evaluated, config.synthetic, index))
 
@@ -81,20 +80,25 @@ class Run:
         """The compiled step over all devices; see `parallel.map_step`."""
         objective = make_objective(self.config, self.classes)
         step = make_train_step(self.module, self.card, objective, self.optimizer)
-        shapes = jax.eval_shape(self.new_state)
-        return parallel.map_step(step, self.mesh, shapes, how=self.config.parallelism)
+        how = self.config.parallelism
+        return parallel.map_step(step, self.mesh, jax.eval_shape(self.new_state), how=how)
 
     def check_step(self) -> None:
         """Traces the step, so that what cannot be computed is refused before anything is written.
 
-        jit keeps the trace: training does not pay for it again.
+        jit keeps the trace for arrays of these shapes and shardings: training does not pay again.
         """
         b, m = self.config.batch_size, self.sampler.images
+        rows = parallel.row_sharding(self.mesh)
         batch = {
-            "image": jax.ShapeDtypeStruct((b, m, *self.card.input_size, 3), np.uint8),
-            "label": jax.ShapeDtypeStruct((b, m), np.int32),
+            "image": jax.ShapeDtypeStruct(
+                (b, m, *self.card.input_size, 3), np.uint8, sharding=rows
+            ),
+            "label": jax.ShapeDtypeStruct((b, m), np.int32, sharding=rows),
         }
-        jax.eval_shape(self.train_step, jax.eval_shape(self.new_state), batch)
+        state = jax.eval_shape(self.new_state)
+        placed = parallel.shardings(self.mesh, state)
+        self.train_step.eval_shape(jax.tree.map(parallel.abstract, state, placed), batch)
 
     def protocol_card(self, step: int) -> dict[str, Any]:
         """What the results of an evaluation at `step` mean."""
@@ -186,7 +190,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         meta=meta,
         start=start,
     )
-    _check_evaluations(run)
+    _check_evaluations(run, saved or 0)
     run.check_step()
     return run
 
@@ -266,13 +270,13 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
         )
 
 
-def _check_evaluations(run: Run) -> None:
-    """A run that goes on must not put results on other data in the place of its earlier ones."""
+def _check_evaluations(run: Run, step: int) -> None:
+    """A run that goes on from a step must not put results on other data in the place of earlier."""
     folder = run.workdir / "evaluation"
     if run.evaluation_source is None or not folder.exists():
         return
     for path in folder.iterdir():
-        if path.name.isdecimal():
+        if path.name.isdecimal() and int(path.name) >= step:
             advice = "eval.py --name=NAME evaluates on other data"
             check_same_protocol(path, run.protocol_card(int(path.name)), advice)
 

@@ -108,12 +108,25 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture(monkeypatch):
         decode_image(with_thumbnail[:-20], "cut")
 
 
-@pytest.mark.parametrize("white", [1, 100, 255, 4095, 65535])
-def test_white_is_white_whatever_a_pgm_calls_it(white):
-    levels = np.linspace(0, white, 5).round().astype(">u2" if white > 255 else "u1")
-    header = f"P5\n# made by hand\n5 1\n{white}\n".encode()
-    decoded = decode_image(header + levels.tobytes(), "a.pgm")
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+@pytest.mark.parametrize("white", [1, 100, 200, 255, 4095, 65535])
+def test_white_is_white_whatever_a_pgm_or_ppm_calls_it(kind, white):
+    levels = np.linspace(0, white, 5).round().astype(int)
+    pixels = np.repeat(levels, 3) if kind in ("P3", "P6") else levels
+    header = f"{kind}\n# made by hand\n5 1\n{white}\n".encode()
+    if kind in ("P2", "P3"):
+        body = " ".join(map(str, pixels)).encode() + b"\n"
+    else:
+        body = pixels.astype(">u2" if white > 255 else "u1").tobytes()
+    decoded = decode_image(header + body, "a.pgm")
     np.testing.assert_allclose(decoded[0, :, 0], levels / white * 255, atol=1)
+
+
+def test_a_jpeg_may_fill_up_before_its_markers():
+    encoded = encode(pixels("filled"), ".jpg")
+    place = encoded.index(b"\xff\xdb")
+    filled = encoded[:place] + b"\xff\xff" + encoded[place:]
+    np.testing.assert_array_equal(decode_image(filled, "a.jpg"), decode_image(encoded, "a.jpg"))
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".tiff", ".webp"])

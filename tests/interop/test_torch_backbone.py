@@ -160,6 +160,8 @@ def refusal(call, path, name, size=(112, 112)):
 def test_refuses_another_network(iresnet18_file, tmp_path):
     too_small = refusal(load_torch_backbone, iresnet18_file, "iresnet34")
     assert "no tensor 'layer1.2.bn1.bias' (120 such" in too_small
+    # Known names, though they are less than half of those of a network so much deeper.
+    assert "has no tensor 'layer1.2" in refusal(load_torch_backbone, iresnet18_file, "iresnet50")
     too_big = refusal(load_torch_backbone, iresnet18_file, "iresnet_tiny")
     assert "also has tensor 'layer1.1.bn1.bias'" in too_big
     assert "unknown backbone" in refusal(load_torch_backbone, iresnet18_file, "iresnet")

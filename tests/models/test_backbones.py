@@ -47,7 +47,7 @@ def test_embeds_in_float32(name):
     assert embeddings.shape == (2, 96) and embeddings.dtype == jnp.float32
     own = jax.eval_shape(create_backbone(name).init, jax.random.key(0), images)
     size = own["batch_stats"]["features"]["mean"].shape
-    assert size == (128,) if name.startswith("mobilefacenet") else (512,)
+    assert size == ((128,) if name.startswith("mobilefacenet") else (512,))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
 
 

@@ -51,16 +51,20 @@ def test_gradients(height, width, size, stride, padding):
 
 
 def test_bfloat16_stays_bfloat16_and_adds_up_its_kernels_gradient_in_float32():
-    x, kernel = arrays(16, 16, (3, 3), jnp.bfloat16)
-    y, back = jax.vjp(lambda x, k: depthwise.depthwise_convolution(x, k, 1, 1), x, kernel)
+    rng = np.random.default_rng(0)
+    # So many images that a sum kept in bfloat16 would stop growing.
+    x = jnp.asarray(rng.uniform(0.5, 1.5, (600, 6, 6, 3)), jnp.bfloat16)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 3)), jnp.bfloat16)
+
+    def convolve(x, kernel):
+        return depthwise.depthwise_convolution(x, kernel, 1, 1)
+
+    y, back = jax.vjp(convolve, x, kernel)
     gradients = back(jnp.ones_like(y))
     assert {a.dtype for a in (y, *gradients)} == {jnp.dtype(jnp.bfloat16)}
-    wide = jax.vjp(
-        lambda x, k: depthwise.depthwise_convolution(x, k, 1, 1),
-        x.astype(jnp.float32),
-        kernel.astype(jnp.float32),
-    )[1](jnp.ones(y.shape, jnp.float32))[1]
-    np.testing.assert_allclose(gradients[1].astype(jnp.float32), wide, rtol=1e-2, atol=1e-2)
+    inside = np.pad(np.asarray(x, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    wanted = [[inside[:, i : i + 6, j : j + 6].sum((0, 1, 2)) for j in range(3)] for i in range(3)]
+    np.testing.assert_allclose(np.asarray(gradients[1], np.float64), wanted, rtol=2**-8)
 
 
 def test_an_accelerator_gets_the_librarys_convolution():

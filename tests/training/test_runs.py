@@ -13,7 +13,7 @@ import pytest
 from ddl_jax import config as config_lib
 from ddl_jax.errors import UserError
 from ddl_jax.interop import save_torch_backbone
-from ddl_jax.training import init_from, train_and_evaluate
+from ddl_jax.training import identities, init_from, train_and_evaluate
 from ddl_jax.training.checkpoint import load_checkpoint
 from ddl_jax.training.evaluate_workdir import evaluate_workdir
 from ddl_jax.training.metrics import read_metrics
@@ -130,26 +130,56 @@ def test_class_means_are_the_mean_directions(pretrained, faces):
         np.testing.assert_allclose(found[label], wanted / np.linalg.norm(wanted), atol=1e-5)
 
 
-def test_training_starts_from_a_torch_checkpoint(pretrained, faces, tmp_path):
-    # iresnet_tiny has no counterpart in PyTorch's files; the smallest that has is iresnet18.
-    config = settings("synthetic_ddl", faces)
-    config.model.name, config.model.embedding_size = "iresnet18", 512
-    config.model.input_size = (112, 112)
+# iresnet_tiny has no counterpart in PyTorch's files; these have.
+@pytest.mark.parametrize(
+    "name, size, other",
+    [("iresnet18", 512, "iresnet34"), ("mobilefacenet_relu6", 128, "mobilefacenet")],
+)
+def test_training_starts_from_a_torch_checkpoint(name, size, other, faces, tmp_path):
     from ddl_jax.models import create_backbone
 
-    module = create_backbone("iresnet18")
-    variables = jax.jit(module.init)(jax.random.key(3), np.zeros((1, 112, 112, 3), np.float32))
+    config = settings("synthetic_ddl", faces)
+    config.model.name, config.model.embedding_size = name, size
+    config.model.input_size = (112, 112)
+    config.model.mean = (123.675, 116.28, 103.53)
+    images = np.zeros((1, 112, 112, 3), np.float32)
+    variables = jax.jit(create_backbone(name).init)(jax.random.key(3), images)
     path = tmp_path / "backbone.pt"
-    save_torch_backbone(path, "iresnet18", variables)
+    save_torch_backbone(path, name, variables)
     config.init_from.path, config.init_from.head = str(path), "keep"
     with pytest.raises(UserError, match="has no class centres of ours"):
         prepare(config, tmp_path / "run")
-    config.init_from.head, config.model.name = "reset", "iresnet34"
+    config.init_from.head, config.model.name = "reset", other
     with pytest.raises(UserError, match="backbone.pt"):
         prepare(config, tmp_path / "run")
-    config.model.name = "iresnet18"
-    state = prepare(config, tmp_path / "run").first_state()
+    config.model.name = name
+    run = prepare(config, tmp_path / "run")
+    assert (run.card.network, run.card.mean[0]) == (name, 123.675)
+    state = run.first_state()
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], variables["params"])
+
+
+@pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])
+def test_the_check_before_a_run_is_the_only_trace_of_the_step(
+    parallelism, faces, tmp_path, monkeypatch
+):
+    from ddl_jax.training import prepare as prepare_lib
+
+    make, traces = prepare_lib.make_train_step, []
+
+    def counted(*args):
+        step = make(*args)
+
+        def trace(*state_and_batch):
+            traces.append(parallelism)
+            return step(*state_and_batch)
+
+        return trace
+
+    monkeypatch.setattr(prepare_lib, "make_train_step", counted)
+    config = settings("synthetic_ddl", faces, evaluation__every=-1, parallelism=parallelism)
+    train_and_evaluate(config, tmp_path / "run")
+    assert traces == [parallelism]
 
 
 def test_a_run_that_goes_on_does_not_need_the_run_it_began_from(pretrained, faces, tmp_path):
@@ -287,6 +317,16 @@ def test_no_step_only_takes_weights_over_and_evaluates_them(pretrained, faces, t
     assert results[0] == results[1]
     module, variables, card = load_checkpoint(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, variables, load_checkpoint(pretrained[0])[1])
+    # Nobody was trained on by that.
+    known = settings(
+        "synthetic_ddl",
+        faces,
+        init_from__path=tmp_path / "run",
+        steps=0,
+        evaluation__data__split="train",
+    )
+    assert prepare(known, "unused").seen == 12  # by the pretraining, not by either of the others
+    assert [len(one.names) for one in identities.trained_on(tmp_path / "run")] == [12]
     config.steps = 1
     assert int(train_and_evaluate(config, tmp_path / "run").step) == 1
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ddl_jax import parallel
+from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 from tests.training.conftest import make_batch
 
 STEPS = 5
@@ -112,3 +113,23 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(trainer):
         state, metrics = step(state, batch)
         seen.append(float(metrics["margin_softmax"]))
     assert seen[-1] < 0.8 * seen[0]
+
+
+@pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])
+def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism):
+    # Its depthwise layers have a derivative of their own, chosen by platform.
+    def run(**changes):
+        made = trainer("images", **changes)
+        made.module = MobileFaceNet(
+            stages=(Stage(2, 8, 2, 2),),
+            stem_width=8,
+            last_width=16,
+            embedding_size=16,
+            axis_name=parallel.AXIS,
+        )
+        return made.run(2)
+
+    one, metrics = run()
+    eight, eight_metrics = run(devices=8, parallelism=parallelism)
+    assert_close(eight.params, one.params)
+    assert eight_metrics[-1]["loss"] == pytest.approx(metrics[-1]["loss"], rel=1e-5)

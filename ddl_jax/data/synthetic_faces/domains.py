@@ -16,7 +16,7 @@ HARD = (LOW_RESOLUTION, LARGE_POSE, OCCLUSION, DARK)
 DOMAINS = (EASY, *HARD)
 
 # Hard enough to be worth something: a network that has learned the easy views knows at most 70 % of
-# unseen people by their hard ones. docs/benchmarks.md has the numbers, tests/test_demo.py holds them.
+# unseen people by their hard ones. docs/benchmarks.md has the numbers, tests/test_demo.py the bar.
 _EASY_YAW = 0.17
 _LARGE_YAW = (0.75, 1.15)  # radians: 43 to 66 degrees
 _LOW_SIDES = (7, 10)  # the face picture's side in pixels as the surveillance camera sees it
