@@ -5,6 +5,7 @@ what cannot work before any data is opened. After that nothing changes a config.
 """
 
 import dataclasses
+import difflib
 import json
 import math
 import os
@@ -278,7 +279,10 @@ def _one_line(error: Exception) -> str:
     """The last line of what a library says: some put a whole traceback into the message."""
     if isinstance(error, KeyError):  # an override of a field that does not exist
         told = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", str(error.args[0]))
-        return f"unknown config key: {told}; the settings are in ddl_jax/config.py"
+        key = re.search(r"Attempting to lookup: (\S+)", told)
+        close = difflib.get_close_matches(key[1], _flat("", Config()), 1) if key else []
+        told = key[1] + (f"; did you mean {close[0]}?" if close else ";") if key else f"{told};"
+        return f"unknown config key: {told} the settings are in ddl_jax/config.py"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
     if isinstance(error, (flags.Error, UserError)):
@@ -562,15 +566,16 @@ def _build(cls: type, value: Any) -> Any:
 
 def changed_keys(old: Config, new: Config) -> list[str]:
     """Names of the settings in which two configs differ, e.g. `optimizer.momentum`."""
-
-    def flat(prefix: str, value: Any) -> dict[str, Any]:
-        if not dataclasses.is_dataclass(value):
-            return {prefix: value}
-        items: dict[str, Any] = {}
-        for field in dataclasses.fields(value):
-            name = f"{prefix}.{field.name}" if prefix else field.name
-            items |= flat(name, getattr(value, field.name))
-        return items
-
-    before, after = flat("", old), flat("", new)
+    before, after = _flat("", old), _flat("", new)
     return [key for key in after if before.get(key) != after[key]]
+
+
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    """Every setting by its whole name."""
+    if not dataclasses.is_dataclass(value):
+        return {prefix: value}
+    items: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        name = f"{prefix}.{field.name}" if prefix else field.name
+        items |= _flat(name, getattr(value, field.name))
+    return items

@@ -343,6 +343,12 @@ def test_what_would_do_nothing_or_harm_is_refused(argument, told):
     assert told in refusal
 
 
+def test_a_misspelt_key_is_told_with_the_one_that_was_meant():
+    told = _refusal(PRETRAIN, WORKDIR, "--config.optimiser.learning_rate=0.1")
+    assert "optimiser.learning_rate; did you mean optimizer.learning_rate?" in told
+    assert "did you mean" not in _refusal(PRETRAIN, WORKDIR, "--config.model.xyzzy=1")
+
+
 def test_a_folder_has_no_splits():
     assert "has no splits" in _refusal(
         FOLDER, WORKDIR, "--config.data.path=x", "--config.data.split=test"

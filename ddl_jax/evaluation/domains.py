@@ -136,7 +136,10 @@ class _People:
                 + (", ".join(map(repr, map(str, np.unique(domains)))) or "(there is no image)")
             )
         if len(names) == 1:
-            raise UserError(f"all images are of identity {names[0]}: give at least 2 identities")
+            raise UserError(
+                f"all images are of identity {names[0]}: give at least 2 identities; of a folder, "
+                "the one whose sub-folders they are"
+            )
         if not count.all():
             name = names[np.argmin(count)]
             other = domains[labels == name][0]

@@ -34,7 +34,7 @@ HEADLINE = ("rank_1", "accuracy", "tar_at_far_0.01", "separation", "gap")
 def check_evaluation(source: Source, settings: config_lib.Evaluation) -> None:
     """Refuses data on which the protocols cannot be run, before any embedding is computed."""
     index = source.index
-    check_domains(index.labels, index.domains, easy=settings.easy)
+    check_domains(index.identities, index.domains, easy=settings.easy)
     names = [_pairs_name(path) for path in settings.pairs]
     for name, path in zip(names, settings.pairs):
         if names.count(name) > 1:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 
 from ddl_jax import config as config_lib
@@ -47,14 +48,14 @@ def train_and_evaluate(config: Config, workdir: epath.PathLike) -> TrainState:
         unless training itself went wrong (a loss that is not finite).
     """
     run = prepare(config, workdir)
-    _write_start(run)
+    pairs_file = _write_start(run)
     with Checkpoints(run.workdir, config.checkpoint.keep) as checkpoints:
         state, origin = _first_state(run, checkpoints)
         step = int(state.step)
         main = jax.process_index() == 0
         writer = MetricWriter(run.workdir, step=step, active=main)
         progress = Progress(step=step, steps=config.steps, active=main)
-        progress.say(_describe(run, state, origin))
+        progress.say(_describe(run, state, origin, pairs_file))
         try:
             return _loop(run, state, checkpoints, writer, progress)
         finally:
@@ -116,10 +117,10 @@ def _check_finite(metrics: Mapping[str, Any], step: int, workdir: epath.Path) ->
             )
 
 
-def _write_start(run: Run) -> None:
-    """The first things written: nothing is wrong any more."""
+def _write_start(run: Run) -> epath.Path | None:
+    """Writes the first files, as nothing is wrong any more -> where the pairs are kept, if any."""
     if jax.process_index() != 0:
-        return
+        return run.pairs_file
     try:
         run.workdir.mkdir(parents=True, exist_ok=True)
         write_atomically(config_path(run.workdir), config_lib.to_json(run.config).encode())
@@ -131,7 +132,9 @@ def _write_start(run: Run) -> None:
     if run.pairs is not None and run.pairs_file is None:
         index, seed = run.source.index, run.config.seed
         name = pairs_lib.pairs_name(index, run.config.batch, seed)
-        pairs_lib.keep_pairs(index, run.pairs, name, pairs_directories(run.config, run.workdir))
+        directories = pairs_directories(run.config, run.workdir)
+        return pairs_lib.keep_pairs(index, run.pairs, name, directories)
+    return run.pairs_file
 
 
 def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:
@@ -146,16 +149,21 @@ def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:
     return run.first_state(), f"starting from {run.start.path}, head: {head}"
 
 
-def _describe(run: Run, state: TrainState, origin: str) -> str:
+def _describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path | None) -> str:
     index, mesh = run.source.index, run.mesh
+    domains = run.config.batch.domains or tuple(np.unique(index.domains))
+    images = ", ".join(f"{len(index.rows_of(domain))} {domain}" for domain in domains)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params["backbone"]))
     lines = [
         origin,
         f"{run.card.network}: {size:,} parameters; "
-        f"{len(index)} images of {run.classes} identities; "
+        f"{images} images of {run.classes} identities; "
         f"{run.config.batch_size} x {run.sampler.images} images a step on {mesh.size} "
         f"{mesh.devices.flat[0].platform} device(s)",
     ]
+    if run.pairs is not None:
+        pairs = ", ".join(f"{len(rows)} {domain}" for domain, rows in run.pairs.items())
+        lines.append(f"positive pairs: {pairs}; kept in {pairs_file}")
     if run.pairs is not None and not run.config.init_from.path:
         lines.append(
             "ATTENTION: no config.init_from.path; distillation is made for a recognizer that has "

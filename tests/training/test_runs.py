@@ -345,6 +345,16 @@ def test_a_run_does_not_put_an_evaluation_on_other_data_in_the_place_of_its_own(
     assert json.loads((workdir / "config.json").read_text())["evaluation"]["flip"]
 
 
+def test_a_run_says_what_its_batches_are_made_of(faces, tmp_path, capsys):
+    config = settings("synthetic_ddl", faces, evaluation__every=-1, steps=1)
+    config.batch.domains = ("easy", "dark")
+    train_and_evaluate(config, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "36 easy, 24 dark images of 12 identities" in printed
+    assert "positive pairs: 36 easy, 12 dark; kept in " in printed
+    assert str(next((faces / ".ddl_jax").glob("pairs-*.csv")).parent) in printed
+
+
 @pytest.mark.parametrize("name", ["a/b", "../x", " "])
 def test_the_name_of_an_evaluation_is_a_name(pretrained, name):
     with pytest.raises(UserError, match="--name is"):
