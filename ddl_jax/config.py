@@ -279,10 +279,12 @@ def _one_line(error: Exception) -> str:
     """The last line of what a library says: some put a whole traceback into the message."""
     if isinstance(error, KeyError):  # an override of a field that does not exist
         told = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", str(error.args[0]))
-        key = re.search(r"Attempting to lookup: (\S+)", told)
-        close = difflib.get_close_matches(key[1], _flat("", Config()), 1) if key else []
-        told = key[1] + (f"; did you mean {close[0]}?" if close else ";") if key else f"{told};"
-        return f"unknown config key: {told} the settings are in ddl_jax/config.py"
+        hint = ""
+        if key := re.search(r"Attempting to lookup: (\S+)", told):
+            told = key[1]
+            close = difflib.get_close_matches(told, _flat("", Config()), 1)
+            hint = f" did you mean {close[0]}?" if close else ""
+        return f"unknown config key: {told};{hint} the settings are in ddl_jax/config.py"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
     if isinstance(error, (flags.Error, UserError)):
@@ -534,6 +536,16 @@ def _get(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def check_name(name: str) -> None:
+    """Refuses a `--name` that could not name a folder.
+
+    Raises:
+      UserError: it is empty or has other characters than those of a plain file name.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"--name is {name!r}; use letters, digits, '_', '-' and '.'")
 
 
 def to_json(config: Config) -> str:

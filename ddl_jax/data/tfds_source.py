@@ -1,7 +1,6 @@
 """TFDS data sets as sources, and any source as a TFDS data set (ArrayRecord; no TensorFlow)."""
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from ddl_jax import config as config_lib
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.source import (
     DEFAULT_DOMAIN,
@@ -161,8 +161,7 @@ def pack(source: Source, data_dir: str, name: str) -> str:
     Raises:
       UserError: the name is taken or cannot be one, or the directory cannot be written.
     """
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UserError(f"--name is {name!r}; use letters, digits, '_', '-' and '.'")
+    config_lib.check_name(name)
     config = PackedConfig(name=name, source=source)
     try:
         with quiet_tfds():

@@ -1,6 +1,5 @@
 """Evaluating a checkpoint after its training, beside earlier runs."""
 
-import re
 from collections.abc import Sequence
 
 import jax
@@ -48,8 +47,8 @@ def evaluate_workdir(
     Raises:
       UserError: something is missing or wrong; nothing has been written.
     """
-    if name and not re.fullmatch(r"\w[\w.-]*", name):
-        raise UserError(f"--name is {name!r}; use letters, digits, '_', '-' and '.'")
+    if name:
+        config_lib.check_name(name)
     config = config or read_config(workdir)
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = newest_step(workdir, checkpoints, step)

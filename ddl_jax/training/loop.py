@@ -169,8 +169,8 @@ def _describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path |
             "ATTENTION: no config.init_from.path; distillation is made for a recognizer that has "
             "learned already, one trained on easy faces"
         )
-    if run.seen:
-        lines.append(identities.warning(run.seen))
+    if seen := run.seen:
+        lines.append(identities.warning(seen))
     return "\n".join(lines)
 
 

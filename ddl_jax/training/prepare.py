@@ -275,10 +275,10 @@ def _check_evaluations(run: Run, step: int) -> None:
     folder = run.workdir / "evaluation"
     if run.evaluation_source is None or not folder.exists():
         return
+    card = run.protocol_card(step)
     for path in folder.iterdir():
         if path.name.isdecimal() and int(path.name) >= step:
-            advice = "eval.py --name=NAME evaluates on other data"
-            check_same_protocol(path, run.protocol_card(int(path.name)), advice)
+            check_same_protocol(path, card, "eval.py --name=NAME evaluates on other data")
 
 
 def _saved_step(config: Config, workdir: epath.Path) -> int | None:
