@@ -15,7 +15,9 @@ returns: divide by the number of devices for sharded class centres, take the mea
 replicated parameters (`ddl_jax.parallel` does both).
 """
 
+from ddl_jax.losses.adaface import AdaFaceState, adaface_logits, adaface_margin
 from ddl_jax.losses.cosine import cosine_logits, unit_vectors
+from ddl_jax.losses.curricularface import curricularface_logits, curricularface_margin
 from ddl_jax.losses.distillation import distribution_distillation_loss, order_loss
 from ddl_jax.losses.distributions import (
     earth_mover_distance,
@@ -23,31 +25,38 @@ from ddl_jax.losses.distributions import (
     kl_divergence,
     similarity_histogram,
 )
+from ddl_jax.losses.elasticface import elasticface_logits, elasticface_margin
+from ddl_jax.losses.magface import magface_logits, magface_margin
+from ddl_jax.losses.margin import Margin, MarginInputs, margin_logits
 from ddl_jax.losses.margin_softmax import MarginSoftmaxAux, margin_softmax_loss
 from ddl_jax.losses.margins import (
-    Margin,
-    MarginInputs,
     arcface_logits,
     arcface_margin,
     combined_margin,
     combined_margin_logits,
     cosface_logits,
     cosface_margin,
-    margin_logits,
-    named_margin,
+    normface_logits,
+    normface_margin,
 )
+from ddl_jax.losses.named_margin import MARGIN_NAMES, filtered_margin, named_margin
 from ddl_jax.losses.similarities import (
     PairSimilarities,
     hardest_negative_similarities,
     pair_similarities,
     positive_similarities,
 )
+from ddl_jax.losses.sphereface import sphereface_logits, sphereface_margin
 
 __all__ = [
+    "MARGIN_NAMES",
+    "AdaFaceState",
     "Margin",
     "MarginInputs",
     "MarginSoftmaxAux",
     "PairSimilarities",
+    "adaface_logits",
+    "adaface_margin",
     "arcface_logits",
     "arcface_margin",
     "combined_margin",
@@ -55,17 +64,28 @@ __all__ = [
     "cosface_logits",
     "cosface_margin",
     "cosine_logits",
+    "curricularface_logits",
+    "curricularface_margin",
     "distribution_distillation_loss",
     "earth_mover_distance",
+    "elasticface_logits",
+    "elasticface_margin",
+    "filtered_margin",
     "hardest_negative_similarities",
     "js_divergence",
     "kl_divergence",
+    "magface_logits",
+    "magface_margin",
     "margin_logits",
     "margin_softmax_loss",
     "named_margin",
+    "normface_logits",
+    "normface_margin",
     "order_loss",
     "pair_similarities",
     "positive_similarities",
     "similarity_histogram",
+    "sphereface_logits",
+    "sphereface_margin",
     "unit_vectors",
 ]

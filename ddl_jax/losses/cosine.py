@@ -1,8 +1,9 @@
 """Unit vectors and cosines that stay finite for every norm from 0 to 1e15."""
 
-import chex
 import jax
 import jax.numpy as jnp
+
+from ddl_jax.losses.checks import check_shapes
 
 # Below this norm a vector has no usable direction: 1/norm would carry gradients of 1e12 and more.
 _SMALLEST_NORM = 1e-12
@@ -42,6 +43,12 @@ def unit_vectors(vectors: jax.Array) -> jax.Array:
     return jnp.where(has_direction, x * jax.lax.rsqrt(jnp.where(has_direction, squares, 1.0)), 0.0)
 
 
+def lengths(vectors: jax.Array) -> jax.Array:
+    """Euclidean lengths `[...]` of `[..., D]`; their gradient is the unit vector, 0 at length 0."""
+    x = at_least_float32(vectors)
+    return jnp.sum(x * jax.lax.stop_gradient(unit_vectors(x)), axis=-1)
+
+
 def cosine_logits(
     embeddings: jax.Array,
     class_centers: jax.Array,
@@ -54,7 +61,9 @@ def cosine_logits(
 
     Args:
       embeddings: `[B, D]`, not normalised.
-      class_centers: `[C, D]`, not normalised.
+      class_centers: `[C, D]`, not normalised. Or `[C, M, D]` with M sub-centres a class: the
+        cosine of a class is then the largest of its sub-centres (Deng et al., Sub-center ArcFace,
+        ECCV 2020).
       precision: of the matrix product, as in `jax.numpy.matmul`. None is the accelerator's default,
         which may round the unit vectors (TF32, bfloat16); sums are in float32 always.
 
@@ -70,6 +79,17 @@ def cosine_logits(
       >>> losses.cosine_logits(jnp.array([[2.0, 0.0]]), 5.0 * jnp.eye(2)).tolist()
       [[1.0, 0.0]]
     """
-    chex.assert_rank([embeddings, class_centers], 2)
-    chex.assert_equal_shape_suffix([embeddings, class_centers], 1)
-    return jnp.matmul(unit_vectors(embeddings), unit_vectors(class_centers).T, precision=precision)
+    of_classes = "C M D" if jnp.ndim(class_centers) == 3 else "C D"
+    check_shapes(embeddings=(embeddings, "B D"), class_centers=(class_centers, of_classes))
+    return cosine_of_unit_rows(unit_vectors(embeddings), class_centers, precision=precision)
+
+
+def cosine_of_unit_rows(
+    unit_rows: jax.Array, class_centers: jax.Array, *, precision: jax.lax.PrecisionLike
+) -> jax.Array:
+    """`cosine_logits` of rows that are of length 1 already."""
+    centers = unit_vectors(class_centers).reshape(-1, class_centers.shape[-1])
+    cosine = jnp.matmul(unit_rows, centers.T, precision=precision)
+    if class_centers.ndim == 2:
+        return cosine
+    return jnp.max(cosine.reshape(len(unit_rows), *class_centers.shape[:2]), axis=2)

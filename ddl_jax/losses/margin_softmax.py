@@ -1,4 +1,4 @@
-"""The margin softmax loss over dense or sharded class centres."""
+"""The margin softmax loss: any margin, over class centres held whole, sharded or in chunks."""
 
 from typing import Any
 
@@ -6,9 +6,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import axis_max, axis_sum, gather_rows, own_rows
-from ddl_jax.losses.cosine import at_least_float32, cosine_logits
-from ddl_jax.losses.margins import Margin, MarginInputs, named_margin
+from ddl_jax.losses.axis import gather_rows, own_rows
+from ddl_jax.losses.checks import check_floats, check_integers, check_shapes
+from ddl_jax.losses.class_softmax import ClassCenters, chunked_softmax, dense_softmax
+from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
+from ddl_jax.losses.margin import Margin, MarginInputs
+from ddl_jax.losses.named_margin import named_margin
 
 
 @chex.dataclass(frozen=True)
@@ -18,8 +21,9 @@ class MarginSoftmaxAux:
     Attributes:
       has_class: `[B]` bool, whether the row's label is one of the classes (and not masked out).
       target_cosine: `[B]` cosine with the row's own class centre, before the margin; 0 without one.
-      regularizer: `[B]` the margin's own regularizer, unweighted; 0 for margins that have none.
-      state: the margin's new state; None for margins that have none.
+      regularizer: `[B]` the margin's own regularizer, unweighted; 0 for margins that have none and
+        for rows without a class.
+      state: the margin's new state, the same on every device; None for margins that have none.
     """
 
     has_class: jax.Array
@@ -35,6 +39,8 @@ def margin_softmax_loss(
     *,
     margin: str | Margin = "arcface",
     margin_state: Any = None,
+    key: jax.Array | None = None,
+    class_chunk: int | None = None,
     class_where: jax.Array | None = None,
     axis_name: str | None = None,
     precision: jax.lax.PrecisionLike = None,
@@ -49,24 +55,31 @@ def margin_softmax_loss(
 
     With `axis_name` the class centres are sharded: every device holds equal parts of the rows of
     `embeddings`, `labels` and `class_centers`. Embeddings are gathered, class centres never are;
-    one maximum and two sums per row cross the devices.
+    the target cosine, one maximum and one sum per row cross the devices.
+
+    With `class_chunk` no array of [B, C] exists, forward or backward: logits are made chunk
+    by chunk, and again for the gradient, a third more arithmetic. The gradient of the centres is
+    written in place. That form has a derivative of its own, in reverse mode and of first order.
 
     Args:
       embeddings: `[B, D]`, not normalised.
-      class_centers: `[C, D]`, not normalised.
+      class_centers: `[C, D]`, not normalised. Or `[C, M, D]` with M sub-centres a class, whose
+        largest cosine is that of the class: sub-centre ArcFace (Deng et al. 2020), or any margin.
       labels: `[B]` integers: global class numbers, also when the centres are sharded.
       margin: a margin's name (with its default options) or a `Margin`.
-      margin_state: state of a margin that keeps running statistics.
+      margin_state: state of a margin that keeps running statistics; None before the first batch.
+      key: for a margin that draws at random; the same on every device.
+      class_chunk: how many classes are looked at at a time, any number; None for all.
       class_where: `[C]` bool, False for rows of `class_centers` that are not classes (padding).
       axis_name: the mapped axis over which rows and class centres are split.
       precision: of the product of embeddings and class centres.
 
     Returns:
       `(loss[B], aux)`. A row whose label is outside [0, C), or masked out, has loss 0 and is False
-      in `aux.has_class`.
+      in `aux.has_class`; it does not enter the margin's statistics.
 
     Raises:
-      ValueError: unknown margin name.
+      ValueError: unknown margin name, a chunk below 1, or a margin misses its key.
       AssertionError: ranks, shapes or types do not fit.
 
     Examples:
@@ -76,58 +89,45 @@ def margin_softmax_loss(
       ...     jnp.eye(2), jnp.eye(2), jnp.array([0, 5]), margin=losses.cosface_margin(scale=1.0))
       >>> [round(x, 4) for x in loss.tolist()], aux.has_class.tolist()
       ([0.4375, 0.0], [True, False])
+
+    References:
+      Deng et al., Sub-center ArcFace, ECCV 2020.
     """
-    chex.assert_rank([embeddings, class_centers, labels], [2, 2, 1])
-    chex.assert_equal_shape_prefix([embeddings, labels], 1)
-    chex.assert_type(labels, int)
+    check_floats(embeddings=embeddings, class_centers=class_centers)
+    check_integers(labels=labels)
+    of_classes = "C M D" if jnp.ndim(class_centers) == 3 else "C D"
+    where = jnp.ones(class_centers.shape[:1], bool) if class_where is None else class_where
+    check_shapes(
+        embeddings=(embeddings, "B D"),
+        labels=(labels, "B"),
+        class_centers=(class_centers, of_classes),
+        class_where=(where, "C"),
+    )
+    if class_chunk is not None and class_chunk < 1:
+        raise ValueError(f"class_chunk is {class_chunk}; expected at least 1, or None for all")
     margin = named_margin(margin) if isinstance(margin, str) else margin
 
     rows, row_labels = gather_rows(embeddings, axis_name), gather_rows(labels, axis_name)
-    cosine = cosine_logits(rows, class_centers, precision=precision)  # [B, C of this device]
-    classes = _class_numbers(class_centers.shape[0], axis_name)
-    is_class = jnp.ones_like(classes, bool) if class_where is None else class_where
-    chex.assert_shape(is_class, classes.shape)
-    is_target = (row_labels[:, None] == classes[None, :]) & is_class[None, :]
-    has_class = axis_sum(jnp.sum(is_target, axis=1), axis_name) > 0
-    target_cosine = axis_sum(jnp.sum(jnp.where(is_target, cosine, 0.0), axis=1), axis_name)
-
-    inputs = MarginInputs(norms=_norms(rows), state=margin_state)
-    target = margin.scale * margin.target(target_cosine, inputs)
-    logits = margin.scale * margin.negatives(cosine, target_cosine, inputs)
-    logits = jnp.where(is_target, target[:, None], logits)
-    loss = _log_sum_exp(logits, is_class, axis_name) - target
-    loss = jnp.where(has_class, loss, 0.0)
-
+    # Widened once, here: directions and lengths both send gradients back, to be added in float32.
+    rows = at_least_float32(rows)
+    classes = ClassCenters(class_centers, where, axis_name, precision)
+    inputs = MarginInputs(norms=lengths(rows), state=margin_state, key=key)
+    if class_chunk is None:
+        found = dense_softmax(unit_vectors(rows), row_labels, classes, margin, inputs)
+    else:
+        found = chunked_softmax(
+            unit_vectors(rows), row_labels, classes, margin, inputs, chunk=class_chunk
+        )
+    inputs = inputs._replace(state=found.state)
+    target = margin.scale * margin.target(found.target_cosine, inputs)
+    # log(e^target + e^others) - target, exact also where the target has all the probability.
+    loss = jnp.where(found.has_class, jax.nn.softplus(found.log_sum_others - target), 0.0)
+    regularizer = margin.regularizer(found.target_cosine, inputs)
     own = lambda values: own_rows(values, axis_name)  # noqa: E731
     aux = MarginSoftmaxAux(
-        has_class=own(has_class),
-        target_cosine=own(target_cosine),
-        regularizer=jnp.zeros_like(own(loss)),
-        state=margin_state,
+        has_class=own(found.has_class),
+        target_cosine=own(found.target_cosine),
+        regularizer=own(jnp.where(found.has_class, regularizer, 0.0)),
+        state=found.state,
     )
     return own(loss), aux
-
-
-def _class_numbers(count: int, axis_name: str | None) -> jax.Array:
-    """Global numbers `[count]` of the classes whose centres this device holds."""
-    first = 0 if axis_name is None else count * jax.lax.axis_index(axis_name)
-    return first + jnp.arange(count)
-
-
-def _norms(rows: jax.Array) -> jax.Array:
-    """Lengths `[B]`, as a measurement: no margin of this library lets gradients through it."""
-    rows = jax.lax.stop_gradient(at_least_float32(rows))
-    return jnp.linalg.norm(rows, axis=-1)
-
-
-def _log_sum_exp(logits: jax.Array, where: jax.Array, axis_name: str | None) -> jax.Array:
-    """log sum exp `[B]` over the classes of all devices; 0 for a row without any class."""
-    constant = jax.lax.stop_gradient(logits)
-    largest = jnp.max(constant, axis=1, where=where[None, :], initial=-jnp.inf)
-    largest = axis_max(largest, axis_name)
-    largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
-    # Masked logits are replaced before exp: an overflow there would poison the gradient.
-    shifted = jnp.where(where[None, :], logits - largest[:, None], 0.0)
-    total = jnp.sum(jnp.exp(shifted), axis=1, where=where[None, :])
-    total = axis_sum(total, axis_name)
-    return jnp.log(jnp.where(total > 0, total, 1.0)) + largest

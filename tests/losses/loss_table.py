@@ -27,11 +27,13 @@ class Loss(NamedTuple):
       name: of the public function, with the option in brackets.
       inputs: key of `random_inputs` and `structured_inputs`.
       value: `(*arrays) -> array`, everything but the arrays already given.
+      modes: of differentiation; a derivative of its own has no forward mode.
     """
 
     name: str
     inputs: str
     value: Callable[..., jax.Array]
+    modes: tuple[str, ...] = ("fwd", "rev")
 
     @property
     def function(self) -> str:
@@ -55,11 +57,42 @@ def _logits(function: Callable, **options: Any) -> Callable[..., jax.Array]:
     return lambda cosine: function(cosine, LABELS, **options)
 
 
-def _softmax(margin: losses.Margin) -> Callable[..., jax.Array]:
+def _softmax(margin: str | losses.Margin, class_chunk: int | None = None) -> Callable:
     is_class = np.arange(CLASSES) != 3
     return lambda rows, centers: losses.margin_softmax_loss(
-        rows, centers, LABELS, margin=margin, class_where=is_class
+        rows,
+        centers,
+        LABELS,
+        margin=margin,
+        key=jax.random.key(0),
+        class_where=is_class,
+        class_chunk=class_chunk,
     )[0]
+
+
+def _margin_softmax(name: str, margin: str | losses.Margin, inputs: str = "rows") -> list[Loss]:
+    """The dense form and that in chunks; the last chunk holds one new class."""
+    return [
+        Loss(f"margin_softmax_loss[{name}]", inputs, _softmax(margin)),
+        Loss(f"margin_softmax_loss[{name}, chunks]", inputs, _softmax(margin, 2), ("rev",)),
+    ]
+
+
+# What a loss holds constant must not move here, or finite differences see it: the statistics of a
+# batch, and AdaFace's margin, which follows the lengths without a gradient.
+_CURRICULAR = dict(update_rate=0.0)
+_NORMS = np.linspace(12.0, 30.0, ROWS)
+_SATURATED_ADAFACE = losses.adaface_margin(h=1e9, update_rate=0.0)
+
+
+def _adaface(cosine: jax.Array) -> jax.Array:
+    state = losses.AdaFaceState(20.0, 8.0)
+    return losses.adaface_logits(cosine, LABELS, jnp.asarray(_NORMS, jnp.float32), state)[0]
+
+
+def _magface(cosine: jax.Array, norms: jax.Array) -> jax.Array:
+    logits, regularizer = losses.magface_logits(cosine, LABELS, norms)
+    return jnp.concatenate([logits, regularizer[:, None]], axis=1)
 
 
 def _hardest(mining: str) -> Callable[..., jax.Array]:
@@ -99,12 +132,39 @@ LOSSES = [
     Loss("cosine_logits", "rows", losses.cosine_logits),
     Loss("arcface_logits[monotone]", "cosine", _logits(losses.arcface_logits)),
     Loss("arcface_logits[none]", "cosine", _logits(losses.arcface_logits, beyond_pi="none")),
-    Loss("margin_logits", "cosine", _logits(losses.margin_logits, margin=losses.arcface_margin())),
+    Loss("arcface_logits[easy]", "cosine", _logits(losses.arcface_logits, beyond_pi="easy")),
+    Loss(
+        "margin_logits",
+        "cosine",
+        lambda cosine: losses.margin_logits(
+            cosine, LABELS, losses.filtered_margin(losses.arcface_margin(), threshold=0.25)
+        )[0],
+    ),
     Loss("cosface_logits", "cosine", _logits(losses.cosface_logits)),
     Loss("combined_margin_logits", "cosine", _logits(losses.combined_margin_logits, **_COMBINED)),
-    Loss("margin_softmax_loss[arcface]", "rows", _softmax(losses.arcface_margin())),
-    Loss("margin_softmax_loss[cosface]", "rows", _softmax(losses.cosface_margin())),
-    Loss("margin_softmax_loss[combined]", "rows", _softmax(losses.combined_margin(**_COMBINED))),
+    Loss("normface_logits", "cosine", _logits(losses.normface_logits)),
+    Loss("sphereface_logits", "cosine", _logits(losses.sphereface_logits, annealing=0.5)),
+    Loss(
+        "elasticface_logits",
+        "cosine",
+        _logits(losses.elasticface_logits, key=jax.random.key(0), assignment="ranked"),
+    ),
+    Loss(
+        "curricularface_logits",
+        "cosine",
+        lambda cosine: losses.curricularface_logits(cosine, LABELS, 0.2, **_CURRICULAR)[0],
+    ),
+    Loss("adaface_logits", "cosine", _adaface),
+    Loss("magface_logits", "cosine and norms", _magface),
+    *_margin_softmax("arcface", "arcface"),
+    *_margin_softmax("cosface", "cosface"),
+    *_margin_softmax("combined", losses.combined_margin(**_COMBINED)),
+    *_margin_softmax("sphereface", losses.sphereface_margin(annealing=0.5)),
+    *_margin_softmax("curricularface", losses.curricularface_margin(**_CURRICULAR)),
+    *_margin_softmax("adaface", _SATURATED_ADAFACE),
+    *_margin_softmax("magface", losses.magface_margin(lower_norm=0.5, upper_norm=25.0)),
+    *_margin_softmax("elasticface", "elasticface"),
+    *_margin_softmax("sub-centres", "arcface", "rows and sub-centres"),
     Loss("positive_similarities", "pairs", losses.positive_similarities),
     Loss("hardest_negative_similarities[paper]", "vectors", _hardest("paper")),
     Loss("hardest_negative_similarities[tface]", "vectors", _hardest("tface")),
@@ -129,15 +189,17 @@ by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOS
 _SHAPES = {
     "vectors": [(ROWS, SIZE)],
     "rows": [(ROWS, SIZE), (CLASSES, SIZE)],
+    "rows and sub-centres": [(ROWS, SIZE), (CLASSES, 2, SIZE)],
     "pairs": [(ROWS, SIZE)] * 2,
     "triples": [(ROWS, SIZE)] * 3,
     "faces": [(ROWS, SIZE)] * 6,  # two domains
     "cosine": [(ROWS, CLASSES)],
+    "cosine and norms": [(ROWS, CLASSES), (ROWS,)],
     "similarities": [(ROWS,)],
     "domains": [(ROWS,)] * 6,
     "histograms": [(NODES,)] * 2,
 }
-EMBEDDINGS = ("vectors", "rows", "pairs", "triples", "faces")
+EMBEDDINGS = ("vectors", "rows", "rows and sub-centres", "pairs", "triples", "faces")
 
 
 def random_inputs(loss: Loss, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -146,6 +208,8 @@ def random_inputs(loss: Loss, seed: int = 0) -> tuple[np.ndarray, ...]:
     shapes = _SHAPES[loss.inputs]
     if loss.inputs in EMBEDDINGS:
         return tuple(rng.normal(size=shape) for shape in shapes)
+    if loss.inputs == "cosine and norms":
+        return rng.uniform(-0.9, 0.9, shapes[0]), rng.uniform(5.0, 60.0, shapes[1])
     if loss.inputs == "histograms":
         return tuple(rng.dirichlet(np.full(*shape, 5.0)) for shape in shapes)
     return tuple(rng.uniform(-0.9, 0.9, shape) for shape in shapes)
@@ -160,7 +224,11 @@ def structured_inputs(loss: Loss) -> tuple[np.ndarray, ...]:
     if loss.inputs == "histograms":
         p = 0.75 ** np.arange(NODES)
         return p / p.sum(), p[::-1] / p.sum()
-    sizes = [shape[0] if loss.inputs in EMBEDDINGS else np.prod(shape) for shape in shapes]
+    if loss.inputs == "cosine and norms":
+        return np.cos(np.linspace(0.1, 3.0, ROWS * CLASSES)).reshape(shapes[0]), np.arange(
+            ROWS
+        ) + 7.5
+    sizes = [np.prod(shape[:-1] if loss.inputs in EMBEDDINGS else shape) for shape in shapes]
     # Squared steps, so that no two of the angles' differences are equal: a maximum with ties has
     # no derivative to compare with.
     turns = np.linspace(0.1, 1.7, sum(sizes)) ** 2 + 0.09
@@ -173,7 +241,7 @@ def structured_inputs(loss: Loss) -> tuple[np.ndarray, ...]:
 def _planar(angles: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     lengths = np.geomspace(1.0, 30.0, angles.size)
     plane = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return np.pad(plane, ((0, 0), (0, shape[1] - 2)))
+    return np.pad(plane, ((0, 0), (0, shape[-1] - 2))).reshape(shape)
 
 
 def cast(arrays: tuple[np.ndarray, ...], dtype: Any) -> tuple[jax.Array, ...]:

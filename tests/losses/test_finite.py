@@ -29,8 +29,8 @@ def _compiled(loss: Loss):
 
 
 def _with_norms(array: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    unit = array / np.linalg.norm(array, axis=1, keepdims=True)
-    return (unit * norms[:, None]).astype(np.float32)
+    unit = array / np.linalg.norm(array, axis=-1, keepdims=True)
+    return (unit * norms.reshape(-1, *[1] * (array.ndim - 1))).astype(np.float32)
 
 
 @pytest.mark.parametrize("loss", _OF_EMBEDDINGS, ids=[loss.name for loss in _OF_EMBEDDINGS])

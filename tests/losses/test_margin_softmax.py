@@ -174,24 +174,114 @@ def test_a_margins_state_is_handed_to_it_and_back():
 
 
 @pytest.mark.parametrize(
-    ("rows", "centers", "labels", "class_where"),
+    ("changed", "message"),
     [
-        (_ROWS[0], _CENTERS, _LABELS, None),
-        (_ROWS, _CENTERS[0], _LABELS, None),
-        (_ROWS, _CENTERS, _LABELS[:, None], None),
-        (_ROWS, _CENTERS, _LABELS[:-1], None),
-        (_ROWS, _CENTERS[:, :-1], _LABELS, None),
-        (_ROWS, _CENTERS, _LABELS.astype(np.float32), None),
-        (_ROWS, _CENTERS, _LABELS, np.ones(_C + 1, bool)),
+        (dict(embeddings=_ROWS[0]), "embeddings has shape (16,); expected [B, D]"),
+        (dict(class_centers=_CENTERS[0]), "class_centers has shape (16,); expected [C, D=16]"),
+        (dict(labels=_LABELS[:, None]), "labels has shape (7, 1); expected [B=7]"),
+        (dict(labels=_LABELS[:-1]), "labels has shape (6,); expected [B=7]"),
+        (
+            dict(class_centers=_CENTERS[:, :-1]),
+            "class_centers has shape (9, 15); expected [C, D=16]",
+        ),
+        (
+            dict(labels=_LABELS.astype(np.float32)),
+            "labels is of type float32; expected integers",
+        ),
+        (
+            dict(embeddings=_ROWS.astype(np.int32)),
+            "embeddings is of type int32; expected floating point numbers",
+        ),
+        (dict(class_where=np.ones(_C + 1, bool)), "class_where has shape (10,); expected [C=9]"),
     ],
-    ids=["rows", "centers", "label rank", "label count", "size", "label type", "class_where"],
+    ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
-def test_what_does_not_fit_is_refused(rows, centers, labels, class_where):
-    with pytest.raises(AssertionError):
-        losses.margin_softmax_loss(rows, centers, labels, class_where=class_where)
+def test_what_does_not_fit_is_named(changed: dict, message: str):
+    given = dict(embeddings=_ROWS, class_centers=_CENTERS, labels=_LABELS, class_where=None)
+    given |= changed
+    arrays = [given.pop(name) for name in ("embeddings", "class_centers", "labels")]
+    with pytest.raises(AssertionError) as error:
+        losses.margin_softmax_loss(*arrays, **given)
+    assert str(error.value) == message
+
+
+def test_a_chunk_below_1_is_refused():
+    with pytest.raises(ValueError, match="class_chunk is 0; expected at least 1, or None for all"):
+        losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, class_chunk=0)
+
+
+def test_the_nearest_sub_center_is_that_of_the_class():
+    # Class 0 has centres at 0 and 90 degrees, class 1 at 180 and 200.
+    degrees = jnp.radians(jnp.array([[0.0, 90.0], [180.0, 200.0]]))
+    centers = jnp.stack([jnp.cos(degrees), jnp.sin(degrees)], axis=-1)
+    row = jnp.array([[0.5, math.sqrt(3) / 2]])  # at 60 degrees
+    margin = losses.normface_margin(scale=2.0)
+    for class_chunk in (None, 1):
+        loss, aux = losses.margin_softmax_loss(
+            row, centers, jnp.array([0]), margin=margin, class_chunk=class_chunk
+        )
+        nearest, other = math.cos(math.pi / 6), math.cos(2 * math.pi / 3)
+        np.testing.assert_allclose(aux.target_cosine, [nearest], rtol=1e-5)
+        expected = math.log(1.0 + math.exp(2.0 * (other - nearest)))
+        np.testing.assert_allclose(loss, [expected], rtol=1e-5)
+
+
+def test_a_sure_row_keeps_a_loss_above_0():
+    """e^-60 is lost beside 1 in a difference of logarithms."""
+    rows, centers = jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+    margin = losses.normface_margin(scale=30.0)
+    for class_chunk in (None, 1):
+        loss, _ = losses.margin_softmax_loss(
+            rows, centers, jnp.array([0]), margin=margin, class_chunk=class_chunk
+        )
+        np.testing.assert_allclose(loss, [math.exp(-60.0)], rtol=1e-4)
+
+
+@pytest.mark.parametrize("class_chunk", [1, 2, 4, _C, 2 * _C])
+def test_any_chunk_gives_what_the_dense_form_gives(class_chunk: int):
+    """Every margin in chunks, and sharded too, is in test_sharded.py; here any size of a chunk."""
+    is_class = np.arange(_C) != 4
+    margin = losses.curricularface_margin(scale=16.0)
+
+    def total(rows, centers, class_chunk):
+        loss, aux = losses.margin_softmax_loss(
+            rows,
+            centers,
+            _LABELS,
+            margin=margin,
+            margin_state=0.1,
+            class_where=is_class,
+            class_chunk=class_chunk,
+        )
+        return jnp.sum(loss) + jnp.sum(aux.target_cosine), (loss, aux)
+
+    found = jax.value_and_grad(total, (0, 1), has_aux=True)
+    dense, chunked = found(_ROWS, _CENTERS, None), found(_ROWS, _CENTERS, class_chunk)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), chunked, dense
+    )
+
+
+def test_no_array_of_the_size_of_the_logits_exists_in_chunks():
+    rows, classes = 12, 1000
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((rows, 4), (classes, 4))]
+    labels = jax.ShapeDtypeStruct((rows,), jnp.int32)
+
+    def program(class_chunk):
+        def mean(rows, centers, labels):
+            loss, _ = losses.margin_softmax_loss(rows, centers, labels, class_chunk=class_chunk)
+            return jnp.mean(loss)
+
+        compiled = jax.jit(jax.grad(mean, (0, 1))).lower(*shapes, labels).compile()
+        return compiled.as_text(), compiled.memory_analysis().temp_size_in_bytes
+
+    dense, dense_bytes = program(None)
+    chunked, chunked_bytes = program(100)
+    assert f"[{rows},{classes}]" in dense and f"[{rows},{classes}]" not in chunked
+    assert chunked_bytes < 0.5 * dense_bytes
 
 
 def test_an_unknown_margin_is_told_in_one_line():
     with pytest.raises(ValueError) as error:
-        losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, margin="sphereface")
-    assert str(error.value) == "margin is 'sphereface'; choose one of arcface, cosface, combined"
+        losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, margin="arc")
+    assert str(error.value).startswith("margin is 'arc'; choose one of arcface, cosface, ")

@@ -11,16 +11,10 @@ import optax
 import pytest
 
 from ddl_jax import losses
-from ddl_jax.losses.margins import margin_logits
 
 _GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "margins.npz")
 _COSINE, _LABELS = _GOLDEN["cosine"], _GOLDEN["labels"].astype(np.int32)
-
-
-def _above_02_is_0(cosine, target_cosine, inputs):
-    """insightface's inter-class filtering, as anybody could write it with a `Margin`."""
-    del target_cosine, inputs
-    return jnp.where(cosine > 0.2, 0.0, cosine)
+_RNG = np.random.default_rng(0)
 
 
 # Reference, its name in the file, and the margin; the cross-entropy's name where it differs.
@@ -32,7 +26,7 @@ _REFERENCES = {
     "combined (1, 0, m)": ("cosface_m0.4_s64", losses.combined_margin(m2=0.0, m3=0.4)),
     "insightface filtering": (
         "arcface_filter0.2",
-        losses.arcface_margin(beyond_pi="none")._replace(negatives=_above_02_is_0),
+        losses.filtered_margin(losses.arcface_margin(beyond_pi="none"), threshold=0.2),
     ),
 }
 _by_reference = pytest.mark.parametrize(
@@ -46,13 +40,13 @@ def _golden_cross_entropy(key: str) -> np.ndarray:
 
 @_by_reference
 def test_logits_are_those_of_the_reference(key: str, margin: losses.Margin):
-    logits = margin_logits(_COSINE, _LABELS, margin)
+    logits, _ = losses.margin_logits(_COSINE, _LABELS, margin)
     np.testing.assert_allclose(logits, _GOLDEN[key], rtol=1e-5, atol=2e-5)
 
 
 @_by_reference
 def test_cross_entropy_is_that_of_the_reference(key: str, margin: losses.Margin):
-    logits = margin_logits(_COSINE, _LABELS, margin)
+    logits, _ = losses.margin_logits(_COSINE, _LABELS, margin)
     entropy = optax.softmax_cross_entropy_with_integer_labels(logits, _LABELS)
     np.testing.assert_allclose(jnp.mean(entropy), _golden_cross_entropy(key), rtol=1e-5)
 
@@ -133,6 +127,13 @@ def _degrees(*angles: float) -> jax.Array:
         (losses.combined_margin_logits, dict(m1=0.5, m2=math.pi / 6, m3=0.25), 60.0, 0.25),
         # Past 180 degrees the combined formula stands as it is: cos(240 degrees).
         (losses.combined_margin_logits, dict(m1=2.0, m2=0.0, m3=0.0), 120.0, -0.5),
+        # A margin below 90 degrees only.
+        (losses.arcface_logits, dict(margin=math.pi / 6, beyond_pi="easy"), 60.0, 0.0),
+        (losses.arcface_logits, dict(margin=math.pi / 6, beyond_pi="easy"), 120.0, -0.5),
+        # Two times 60 degrees; two times 120: once past 180, -cos(240 degrees) - 2.
+        (losses.sphereface_logits, dict(margin=2.0), 60.0, -0.5),
+        (losses.sphereface_logits, dict(margin=2.0), 120.0, -1.5),
+        (losses.sphereface_logits, dict(margin=2.0, annealing=3.0), 120.0, -0.75),
     ],
 )
 def test_targets_worked_out_from_angles(function, options, degrees, expected):
@@ -157,8 +158,10 @@ def test_defaults_are_those_of_the_papers_and_references():
         losses.arcface_logits(_COSINE, _LABELS, margin=0.0, beyond_pi="none"),
         losses.cosface_logits(_COSINE, _LABELS, margin=0.0),
         losses.combined_margin_logits(_COSINE, _LABELS, m2=0.0),
+        losses.normface_logits(_COSINE, _LABELS),
+        losses.sphereface_logits(_COSINE, _LABELS, margin=1.0),
     ],
-    ids=["arcface", "arcface none", "cosface", "combined"],
+    ids=["arcface", "arcface none", "cosface", "combined", "normface", "sphereface"],
 )
 def test_without_a_margin_logits_are_scaled_cosines(logits):
     np.testing.assert_allclose(logits, 64.0 * _COSINE, rtol=1e-5, atol=1e-5)
@@ -187,7 +190,7 @@ def test_named_margins_take_their_own_options():
     cosine, labels = jnp.asarray(_COSINE), jnp.asarray(_LABELS)
     named = losses.named_margin("combined", m1=1.2, m3=0.1, scale=8.0)
     np.testing.assert_array_equal(
-        margin_logits(cosine, labels, named),
+        losses.margin_logits(cosine, labels, named)[0],
         losses.combined_margin_logits(cosine, labels, m1=1.2, m3=0.1, scale=8.0),
     )
 
@@ -197,11 +200,11 @@ def test_named_margins_take_their_own_options():
     [
         (
             lambda: losses.named_margin("arc"),
-            "margin is 'arc'; choose one of arcface, cosface, combined",
+            f"margin is 'arc'; choose one of {', '.join(losses.MARGIN_NAMES)}",
         ),
         (
             lambda: losses.arcface_logits(_COSINE, _LABELS, beyond_pi="clip"),
-            "beyond_pi is 'clip'; choose one of monotone, none",
+            "beyond_pi is 'clip'; choose one of monotone, easy, none",
         ),
         (
             lambda: losses.arcface_logits(_COSINE, _LABELS, gradient="no"),
@@ -228,3 +231,70 @@ def test_unknown_names_are_told_in_one_line(build, message: str):
 def test_what_does_not_fit_is_refused(cosine, labels):
     with pytest.raises(AssertionError):
         losses.arcface_logits(cosine, labels)
+
+
+@pytest.mark.parametrize("margin", [1.0, 2.0, 3.5, 4.0])
+def test_sphereface_falls_without_a_jump_from_1_to_1_minus_2m(margin: float):
+    cosine = jnp.cos(jnp.linspace(0.0, math.pi, 2001))[:, None]
+    labels = jnp.zeros(2001, jnp.int32)
+    target = losses.sphereface_logits(cosine, labels, margin=margin, scale=1.0)[:, 0]
+    assert (np.diff(target) < 1e-6).all() and (np.diff(target) > -0.02).all()
+    np.testing.assert_allclose(target[0], 1.0, atol=1e-6)
+    if margin == int(margin):
+        np.testing.assert_allclose(target[-1], 1.0 - 2.0 * margin, atol=1e-3)
+
+
+def _margins_of_elasticface(cosine, key, **options) -> np.ndarray:
+    """What was drawn, read back from logits at scale 1."""
+    rows, kind = len(cosine), options["kind"]
+    logits = losses.elasticface_logits(
+        cosine[:, None], jnp.zeros(rows, int), key, scale=1.0, **options
+    )
+    if kind == "cosface":
+        return np.asarray(cosine - logits[:, 0])
+    return np.arccos(np.asarray(logits[:, 0], np.float64)) - np.arccos(np.asarray(cosine))
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("arcface", 0.5), ("cosface", 0.35)])
+def test_elasticface_draws_a_margin_for_every_row(kind: str, mean: float):
+    cosine = jnp.linspace(-0.2, 0.6, 4000)
+    drawn = _margins_of_elasticface(cosine, jax.random.key(0), kind=kind, deviation=0.02)
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [mean, 0.02], rtol=0.03)
+    again = _margins_of_elasticface(cosine, jax.random.key(0), kind=kind, deviation=0.02)
+    other = _margins_of_elasticface(cosine, jax.random.key(1), kind=kind, deviation=0.02)
+    np.testing.assert_array_equal(drawn, again)
+    assert np.abs(np.corrcoef(drawn, other)[0, 1]) < 0.1
+
+
+def test_ranked_elasticface_gives_the_farthest_row_the_largest_margin():
+    cosine = jnp.asarray(_RNG.uniform(-0.2, 0.6, 50), jnp.float32)
+    options = dict(kind="cosface", deviation=0.05)
+    drawn = _margins_of_elasticface(cosine, jax.random.key(0), **options)
+    ranked = _margins_of_elasticface(cosine, jax.random.key(0), assignment="ranked", **options)
+    np.testing.assert_allclose(np.sort(ranked), np.sort(drawn), atol=1e-6)
+    assert (np.diff(ranked[np.argsort(cosine)]) < 1e-6).all()
+
+
+def test_elasticface_without_a_key_says_so():
+    with pytest.raises(ValueError, match="elasticface got no key"):
+        losses.margin_softmax_loss(_COSINE, _COSINE, _LABELS, margin="elasticface")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: losses.arcface_margin(margin=4.0), "margin is 4.0; expected from 0 to 3.14159"),
+        (lambda: losses.cosface_margin(margin=-0.1), "margin is -0.1; expected from 0 to 2, in"),
+        (lambda: losses.combined_margin(m3=2.5), "m3 is 2.5; expected from 0 to 2, in"),
+        (lambda: losses.normface_margin(scale=-1.0), "scale is -1.0; expected at least 0"),
+        (lambda: losses.sphereface_margin(margin=0.5), "margin is 0.5; expected at least 1"),
+        (lambda: losses.magface_margin(lower_margin=0.9), "upper_margin is 0.8; expected from 0.9"),
+        (lambda: losses.curricularface_margin(update_rate=1.5), "update_rate is 1.5; expected"),
+        (lambda: losses.adaface_margin(h=-1.0), "h is -1.0; expected at least 0"),
+        (lambda: losses.elasticface_margin(deviation=-1.0), "deviation is -1.0; expected at"),
+    ],
+)
+def test_numbers_out_of_range_are_told_in_one_line(build, message: str):
+    with pytest.raises(ValueError) as error:
+        build()
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)

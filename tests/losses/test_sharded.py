@@ -65,14 +65,27 @@ def _assert_replicated(sharded: Any, single: Any):
     )
 
 
-def _softmax(margin: losses.Margin, axis_name: str | None) -> Callable:
-    """Rows' losses, aux, and the gradients of the mean over the global batch."""
+def _softmax(
+    margin: losses.Margin, axis_name: str | None, class_chunk: int | None = None
+) -> Callable:
+    """Rows' losses, aux, and the gradients of the mean over the global batch.
+
+    The state, which every device holds whole, is repeated for each row.
+    """
 
     def mean_loss(rows, centers, labels, is_class):
         loss, aux = losses.margin_softmax_loss(
-            rows, centers, labels, margin=margin, class_where=is_class, axis_name=axis_name
+            rows,
+            centers,
+            labels,
+            margin=margin,
+            key=jax.random.key(0),
+            class_where=is_class,
+            class_chunk=class_chunk,
+            axis_name=axis_name,
         )
-        mean = jnp.mean(loss)
+        aux = aux.replace(state=jax.tree.map(lambda x: jnp.broadcast_to(x, loss.shape), aux.state))
+        mean = jnp.mean(loss + 0.1 * aux.regularizer + aux.target_cosine)
         return mean if axis_name is None else jax.lax.pmean(mean, axis_name), (loss, aux)
 
     def everything(*arrays):
@@ -85,23 +98,40 @@ def _softmax(margin: losses.Margin, axis_name: str | None) -> Callable:
 @_by_map
 @_by_devices
 def test_margin_softmax_loss(devices: int, mapping: str):
-    _compare_margin_softmax(losses.arcface_margin(), devices, mapping)
+    _compare_margin_softmax(losses.arcface_margin(scale=16.0), _CENTERS, devices, mapping)
 
 
-@pytest.mark.parametrize(
-    "margin",
-    [
-        losses.combined_margin(m1=1.1, m2=0.2, m3=0.1, scale=16.0),
-        losses.arcface_margin(gradient="straight_through", beyond_pi="none", scale=16.0),
-    ],
-    ids=["combined", "straight-through"],
-)
-def test_margin_softmax_loss_of_other_margins(margin: losses.Margin):
-    _compare_margin_softmax(margin, 8, "shard_map")
+# The scale is small, so that every class has a share in every gradient.
+_MARGINS = {
+    "combined": losses.combined_margin(m1=1.1, m2=0.2, m3=0.1, scale=16.0),
+    "straight-through": losses.arcface_margin(gradient="straight_through", scale=16.0),
+    "filtered": losses.filtered_margin(losses.cosface_margin(scale=16.0), threshold=0.3),
+    "magface": losses.magface_margin(lower_norm=1.0, upper_norm=4.0, scale=16.0),
+    "elasticface": losses.elasticface_margin(assignment="ranked", scale=16.0),
+} | {
+    name: losses.named_margin(name, scale=16.0)
+    for name in ("normface", "sphereface", "curricularface", "adaface")
+}
 
 
-def _compare_margin_softmax(margin: losses.Margin, devices: int, mapping: str):
-    arrays = (_ROWS, _CENTERS, _LABELS, _IS_CLASS)
+@pytest.mark.parametrize("margin", _MARGINS.values(), ids=list(_MARGINS))
+def test_every_margin_is_the_same_in_chunks_sharded_and_both(margin: losses.Margin):
+    _compare_margin_softmax(margin, _CENTERS, 8, "shard_map", class_chunk=4)
+
+
+def test_sub_centers_are_the_same_in_chunks_sharded_and_both():
+    centers = np.random.default_rng(1).normal(size=(_C, 3, _D)).astype(np.float32)
+    _compare_margin_softmax(_MARGINS["adaface"], centers, 8, "pmap", class_chunk=4)
+
+
+def _compare_margin_softmax(
+    margin: losses.Margin,
+    centers: np.ndarray,
+    devices: int,
+    mapping: str,
+    class_chunk: int | None = None,
+):
+    arrays = (_ROWS, centers, _LABELS, _IS_CLASS)
     single = jax.jit(_softmax(margin, None))(*arrays)
     (loss, aux), gradients = single
     # Labels -1, 72, and the two that name padding.
@@ -110,6 +140,11 @@ def _compare_margin_softmax(margin: losses.Margin, devices: int, mapping: str):
     np.testing.assert_array_equal(gradients[1][~_IS_CLASS], 0.0)
     assert np.abs(gradients[0]).max() > 0.01 and np.abs(gradients[1]).max() > 0.01
     _assert_rows(_on_devices(_softmax(margin, "data"), devices, mapping)(*arrays), single)
+    if class_chunk is not None:
+        chunked = _softmax(margin, None, 5 * class_chunk)
+        _assert_rows(jax.jit(chunked)(*arrays), single)
+        both = _softmax(margin, "data", class_chunk)
+        _assert_rows(_on_devices(both, devices, mapping)(*arrays), single)
 
 
 @_by_map
@@ -134,9 +169,11 @@ def _communicated_sizes(program: str) -> dict[str, set[int]]:
     return sizes
 
 
-def test_class_centers_and_their_logits_never_leave_their_device():
+@pytest.mark.parametrize("class_chunk", [None, 4])
+def test_class_centers_and_their_logits_never_leave_their_device(class_chunk: int | None):
     arrays = (_ROWS, _CENTERS, _LABELS, _IS_CLASS)
-    mapped = _on_devices(_softmax(losses.arcface_margin(), "data"), 8, "shard_map")
+    program = _softmax(losses.arcface_margin(), "data", class_chunk)
+    mapped = _on_devices(program, 8, "shard_map")
     sizes = _communicated_sizes(mapped.lower(*arrays).compile().as_text())
     assert _B * _D in sizes["all-gather"]  # Embeddings are: the pattern reads what there is.
     assert _B in sizes["all-reduce"]

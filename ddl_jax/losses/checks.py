@@ -1,0 +1,57 @@
+"""Errors of callers, told in one line at trace time: which argument, what it is, what was expected.
+
+chex has the same assertions, but its messages number the arguments instead of naming them.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def check_shapes(**arrays: tuple[jax.Array, str]) -> None:
+    """Refuses arrays that do not have the dimensions said, e.g. `labels=(labels, "B")`.
+
+    A letter stands for the same size wherever it appears.
+    """
+    sizes: dict[str, int] = {}
+    for name, (array, dimensions) in arrays.items():
+        letters, shape = dimensions.split(), jnp.shape(array)
+        known = [f"{letter}={sizes[letter]}" if letter in sizes else letter for letter in letters]
+        fits = len(shape) == len(letters) and all(
+            sizes.setdefault(letter, size) == size
+            for letter, size in zip(letters, shape, strict=True)
+        )
+        if not fits:
+            raise AssertionError(f"{name} has shape {shape}; expected [{', '.join(known)}]")
+
+
+def check_integers(**arrays: jax.Array) -> None:
+    """Refuses arrays that are not of an integer type."""
+    for name, array in arrays.items():
+        dtype = jnp.asarray(array).dtype
+        if not jnp.issubdtype(dtype, jnp.integer):
+            raise AssertionError(f"{name} is of type {dtype}; expected integers")
+
+
+def check_floats(**arrays: jax.Array) -> None:
+    """Refuses arrays that are not of a floating point type."""
+    for name, array in arrays.items():
+        dtype = jnp.asarray(array).dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise AssertionError(f"{name} is of type {dtype}; expected floating point numbers")
+
+
+def check_option(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuses a name that is not known."""
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(known)}")
+
+
+def check_range(name: str, value: Any, low: float, high: float = math.inf, unit: str = "") -> None:
+    """Refuses a number outside [low, high]; a traced value cannot be looked at and passes."""
+    if isinstance(value, jax.core.Tracer) or low <= value <= high:
+        return
+    bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+    raise ValueError(f"{name} is {value}; expected {bounds}{unit and ', ' + unit}")

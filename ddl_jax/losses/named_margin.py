@@ -1,0 +1,83 @@
+"""Every margin by its name, and what can be put around any of them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ddl_jax.losses.adaface import adaface_margin
+from ddl_jax.losses.checks import check_option, check_range
+from ddl_jax.losses.curricularface import curricularface_margin
+from ddl_jax.losses.elasticface import elasticface_margin
+from ddl_jax.losses.magface import magface_margin
+from ddl_jax.losses.margin import Margin, MarginInputs
+from ddl_jax.losses.margins import (
+    arcface_margin,
+    combined_margin,
+    cosface_margin,
+    normface_margin,
+)
+from ddl_jax.losses.sphereface import sphereface_margin
+
+_MARGINS = {
+    "arcface": arcface_margin,
+    "cosface": cosface_margin,
+    "combined": combined_margin,
+    "normface": normface_margin,
+    "sphereface": sphereface_margin,
+    "curricularface": curricularface_margin,
+    "adaface": adaface_margin,
+    "magface": magface_margin,
+    "elasticface": elasticface_margin,
+}
+MARGIN_NAMES = tuple(_MARGINS)
+
+
+def named_margin(name: str, **options: Any) -> Margin:
+    """The `Margin` of a name, one of `MARGIN_NAMES`, with that margin's own options.
+
+    Raises:
+      ValueError: no margin has this name, or a number is out of its range.
+
+    Examples:
+      >>> from ddl_jax import losses
+      >>> losses.named_margin("cosface", margin=0.35).scale
+      64.0
+    """
+    check_option("margin", name, MARGIN_NAMES)
+    return _MARGINS[name](**options)
+
+
+def filtered_margin(margin: Margin, *, threshold: float) -> Margin:
+    r"""Inter-class filtering: negatives too similar to a row are taken for its own identity.
+
+    .. math:: \cos\theta_j \leftarrow 0 \quad\text{where}\quad \cos\theta_j > \tau,\ j \ne y
+
+    A very similar negative in noisy data is often the same person under another label. As in
+    insightface's arcface_torch its cosine becomes 0, with gradient 0; it stays in the softmax.
+
+    Args:
+      margin: any margin; it sees the cosines that are left.
+      threshold: tau, in cosine; arcface_torch's configs leave it off (0) or take 0.4.
+
+    Returns:
+      The margin with the filter before its negatives.
+
+    Raises:
+      ValueError: the threshold is not in [-1, 1].
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> margin = losses.filtered_margin(losses.normface_margin(scale=1.0), threshold=0.4)
+      >>> cosine = jnp.array([[0.5, 0.25, 0.75]])
+      >>> losses.margin_logits(cosine, jnp.array([0]), margin)[0].tolist()
+      [[0.5, 0.25, 0.0]]
+    """
+    check_range("threshold", threshold, -1.0, 1.0, "in cosine")
+
+    def negatives(cosine: jax.Array, target_cosine: jax.Array, inputs: MarginInputs) -> jax.Array:
+        kept = jnp.where(cosine > threshold, 0.0, cosine)
+        return margin.negatives(kept, target_cosine, inputs)
+
+    return margin._replace(negatives=negatives)
