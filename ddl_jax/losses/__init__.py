@@ -40,6 +40,7 @@ from ddl_jax.losses.margins import (
     normface_margin,
 )
 from ddl_jax.losses.named_margin import MARGIN_NAMES, filtered_margin, named_margin
+from ddl_jax.losses.partial_fc import SampledClasses, sample_classes, update_rows
 from ddl_jax.losses.similarities import (
     PairSimilarities,
     hardest_negative_similarities,
@@ -55,6 +56,7 @@ __all__ = [
     "MarginInputs",
     "MarginSoftmaxAux",
     "PairSimilarities",
+    "SampledClasses",
     "adaface_logits",
     "adaface_margin",
     "arcface_logits",
@@ -84,8 +86,10 @@ __all__ = [
     "order_loss",
     "pair_similarities",
     "positive_similarities",
+    "sample_classes",
     "similarity_histogram",
     "sphereface_logits",
     "sphereface_margin",
     "unit_vectors",
+    "update_rows",
 ]
