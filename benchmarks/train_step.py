@@ -55,8 +55,8 @@ def _steps(options: argparse.Namespace) -> tuple[Callable, Callable]:
     module, card = make_module(config), make_card(config)
     optimizer = make_optimizer(config.optimizer)
     state = init_state(
-        module, card, optimizer, heads=head_names(config), classes=options.classes, seed=0,
-        mesh=mesh,
+        module, card, optimizer, heads=head_names(config), classes=options.classes, loss_state={},
+        seed=0, mesh=mesh,
     )  # fmt: skip
     step = make_train_step(module, card, make_objective(config, options.classes), optimizer)
     mapped = parallel.map_step(step, mesh, state, how="shard_map")

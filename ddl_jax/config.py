@@ -75,7 +75,7 @@ class Batch:
 @dataclasses.dataclass
 class ArcFace:
     margin: float = 0.5  # radians
-    beyond_pi: str = "monotone"  # or none
+    beyond_pi: str = "monotone"  # easy or none
     gradient: str = "exact"  # or straight_through
 
 
@@ -89,6 +89,50 @@ class Combined:
     m1: float = 1.0
     m2: float = 0.5  # radians
     m3: float = 0.0  # cosine
+
+
+@dataclasses.dataclass
+class NormFace:
+    """No margin: only `loss.scale`."""
+
+
+@dataclasses.dataclass
+class SphereFace:
+    margin: float = 4.0  # a factor of the angle
+    annealing: float = 5.0  # weight of the plain cosine; the paper's ends at 5
+
+
+@dataclasses.dataclass
+class CurricularFace:
+    margin: float = 0.5  # radians
+    update_rate: float = 0.01  # weight of the new batch in t
+    beyond_pi: str = "monotone"  # easy or none
+
+
+@dataclasses.dataclass
+class AdaFace:
+    margin: float = 0.4  # radians, and units of cosine
+    h: float = 0.333  # the margin saturates at 1 / h deviations of the embeddings' lengths
+    update_rate: float = 0.01  # weight of the new batch in the lengths' statistics
+
+
+@dataclasses.dataclass
+class MagFace:
+    lower_norm: float = 10.0  # of the embeddings, as are the next
+    upper_norm: float = 110.0
+    lower_margin: float = 0.45  # radians
+    upper_margin: float = 0.8
+    beyond_pi: str = "monotone"  # easy, the released code's default, or none
+    regularizer_weight: float = 35.0
+
+
+@dataclasses.dataclass
+class ElasticFace:
+    kind: str = "arcface"  # or cosface
+    margin: float = 0.5  # the mean, in radians; of cosface in cosine, 0.35 in the paper
+    deviation: float = 0.05
+    assignment: str = "random"  # or ranked, ElasticFace+
+    beyond_pi: str = "none"  # monotone or easy
 
 
 @dataclasses.dataclass
@@ -111,12 +155,20 @@ class Distillation:
 
 @dataclasses.dataclass
 class Loss:
-    margin: str = "arcface"  # arcface, cosface or combined
+    margin: str = "arcface"  # the name of one of the margins below
     scale: float = 64.0
+    class_chunk: int = 0  # classes looked at at a time, to save the memory of all logits; 0 for all
+    inter_class_filter: float = 1.0  # cosine above which a negative counts as 0; 1 filters none
     precision: str = "highest"  # of the class logits' products; default lets an accelerator round
     arcface: ArcFace = dataclasses.field(default_factory=ArcFace)
     cosface: CosFace = dataclasses.field(default_factory=CosFace)
     combined: Combined = dataclasses.field(default_factory=Combined)
+    normface: NormFace = dataclasses.field(default_factory=NormFace)
+    sphereface: SphereFace = dataclasses.field(default_factory=SphereFace)
+    curricularface: CurricularFace = dataclasses.field(default_factory=CurricularFace)
+    adaface: AdaFace = dataclasses.field(default_factory=AdaFace)
+    magface: MagFace = dataclasses.field(default_factory=MagFace)
+    elasticface: ElasticFace = dataclasses.field(default_factory=ElasticFace)
     softmax_images: str = "singles"  # of a ddl batch: singles, as released, or all
     heads: str = "shared"  # one classifier for all domains, or per_domain, as released
     distillation: Distillation = dataclasses.field(default_factory=Distillation)
@@ -394,6 +446,7 @@ _PATHS = {  # what config.data.path is of the sources that need one
     "tfds": "the directory of the prepared data set",
 }
 _SOURCES = ("synthetic_faces", "image_folder", "tfds")
+_BEYOND_PI = ("monotone", "easy", "none")
 _CHOICES = {
     "parallelism": ("shard_map", "pmap"),
     "model.colour": ("RGB", "BGR"),
@@ -406,8 +459,23 @@ _CHOICES = {
     "batch.kind": ("images", "ddl"),
     "batch.pairs": ("same_domain", "easy_hard"),
     "loss.precision": ("default", "high", "highest"),
-    "loss.margin": ("arcface", "cosface", "combined"),
-    "loss.arcface.beyond_pi": ("monotone", "none"),
+    "loss.margin": (
+        "arcface",
+        "cosface",
+        "combined",
+        "normface",
+        "sphereface",
+        "curricularface",
+        "adaface",
+        "magface",
+        "elasticface",
+    ),
+    "loss.arcface.beyond_pi": _BEYOND_PI,
+    "loss.curricularface.beyond_pi": _BEYOND_PI,
+    "loss.magface.beyond_pi": _BEYOND_PI,
+    "loss.elasticface.beyond_pi": _BEYOND_PI,
+    "loss.elasticface.kind": ("arcface", "cosface"),
+    "loss.elasticface.assignment": ("random", "ranked"),
     "loss.arcface.gradient": ("exact", "straight_through"),
     "loss.softmax_images": ("singles", "all"),
     "loss.heads": ("shared", "per_domain"),
@@ -435,6 +503,11 @@ _NOT_NEGATIVE = (
     "devices",
     "data.workers",
     "evaluation.data.workers",
+    "loss.class_chunk",
+    "loss.sphereface.annealing",
+    "loss.adaface.h",
+    "loss.magface.regularizer_weight",
+    "loss.elasticface.deviation",
     "loss.distillation.weight",
     "loss.distillation.positive_weight",
     "loss.distillation.negative_weight",

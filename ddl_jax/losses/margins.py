@@ -44,8 +44,8 @@ def combined_margin(
 ) -> Margin:
     """The combined margin as a `Margin`; see `combined_margin_logits`."""
     check_range("m1", m1, 0.0)
-    check_range("m2", m2, 0.0, math.pi, "in radians")
-    check_range("m3", m3, 0.0, 2.0, "in units of cosine")
+    check_range("m2", m2, -math.pi, math.pi, "in radians")
+    check_range("m3", m3, -2.0, 2.0, "in units of cosine")
     check_range("scale", scale, 0.0)
 
     def target(cosine: jax.Array, inputs: MarginInputs) -> jax.Array:

@@ -2,18 +2,21 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ddl_jax import losses, parallel
 from ddl_jax.config import Batch, Config, Distillation, Loss
+from ddl_jax.errors import UserError
 
 Metrics = dict[str, jax.Array]
-# (embeddings [b, m, D], labels [b, m], heads, loss state) -> (loss, (loss state, terms)), all for
-# one device of parallel.AXIS; the loss is that of the global batch.
-Objective = Callable[[jax.Array, jax.Array, Any, Any], tuple[jax.Array, tuple[Any, Metrics]]]
+# (embeddings [b, m, D], labels [b, m], heads, loss state, step) -> (loss, (loss state, terms)), all
+# for one device of parallel.AXIS; the loss is that of the global batch.
+Objective = Callable[
+    [jax.Array, jax.Array, Any, Any, jax.Array], tuple[jax.Array, tuple[Any, Metrics]]
+]
 
 _SHARED = "shared"
 _DIVERGENCES = {"kl": losses.kl_divergence, "js": losses.js_divergence}
@@ -43,47 +46,83 @@ def head_names(config: Config) -> tuple[str, ...]:
 
 def make_margin(loss: Loss) -> losses.Margin:
     """The margin of a config."""
-    options = vars(getattr(loss, loss.margin))
-    return losses.named_margin(loss.margin, scale=loss.scale, **options)
+    options = dict(vars(getattr(loss, loss.margin)))
+    options.pop("regularizer_weight", None)
+    try:
+        margin = losses.named_margin(loss.margin, scale=loss.scale, **options)
+        if loss.inter_class_filter == 1.0:
+            return margin
+        return losses.filtered_margin(margin, threshold=loss.inter_class_filter)
+    except ValueError as error:
+        raise UserError(f"config.loss, margin {loss.margin}: {error}") from error
+
+
+def initial_loss_state(config: Config) -> dict[str, Any]:
+    """What the margin of each head remembers before the first batch; empty for most margins."""
+    state = make_margin(config.loss).initial_state
+    if state is None:
+        return {}
+    arrays = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), state)
+    return {name: arrays for name in head_names(config)}
 
 
 def make_objective(config: Config, classes: int) -> Objective:
     """The objective of a config for this many classes.
 
-    The loss is the sum over the heads of their mean cross-entropy, plus on a ddl batch
-    `distillation.weight` times the DDL. The DDL's terms are reported with weight 0 too.
+    The loss is the sum over the heads of their mean cross-entropy and, with its weight, of the
+    margin's regularizer if it has one; plus on a ddl batch `distillation.weight` times the DDL. The
+    DDL's terms are reported with weight 0 too.
     """
     columns = softmax_columns(config.loss, config.batch)
     margin = make_margin(config.loss)
     distillation = config.loss.distillation
 
     def objective(
-        embeddings: jax.Array, labels: jax.Array, heads: Any, loss_state: Any
+        embeddings: jax.Array, labels: jax.Array, heads: Any, loss_state: Any, step: jax.Array
     ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-        terms = {}
-        softmax = 0.0
-        for name, own in columns.items():
-            value, cosine = _head_loss(
+        terms, new_state = {}, {}
+        softmax = regularizer = 0.0
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), len(columns))
+        for key, (name, own) in zip(keys, columns.items(), strict=True):
+            head = _head_loss(
                 embeddings[:, own],
                 labels[:, own],
                 heads[name]["class_centers"],
                 margin=margin,
+                state=loss_state.get(name),
+                key=key,
                 classes=classes,
-                precision=config.loss.precision,
+                loss=config.loss,
             )
-            softmax += value
-            terms[f"target_cosine/{name}"] = cosine
+            softmax += head.loss
+            regularizer += head.regularizer
+            terms[f"target_cosine/{name}"] = head.target_cosine
+            if name in loss_state:
+                new_state[name] = head.state
+                terms |= _state_terms(name, head.state)
         terms["margin_softmax"] = loss = softmax
+        if config.loss.margin == "magface":
+            terms["regularizer"] = regularizer
+            loss += config.loss.magface.regularizer_weight * regularizer
         if config.batch.kind == "ddl":
             ddl, ddl_terms = _distillation_loss(
                 embeddings, labels, config.batch.domains, distillation
             )
             terms |= ddl_terms
             if distillation.weight:
-                loss = softmax + distillation.weight * ddl
-        return loss, (loss_state, terms)
+                loss += distillation.weight * ddl
+        return loss, (new_state, terms)
 
     return objective
+
+
+class _Head(NamedTuple):
+    """Means over the global batch, and the margin's state after it."""
+
+    loss: jax.Array
+    regularizer: jax.Array
+    target_cosine: jax.Array
+    state: Any
 
 
 def _head_loss(
@@ -92,23 +131,37 @@ def _head_loss(
     class_centers: jax.Array,
     *,
     margin: losses.Margin,
+    state: Any,
+    key: jax.Array,
     classes: int,
-    precision: str,
-) -> tuple[jax.Array, jax.Array]:
-    """Mean cross-entropy and mean target cosine of one head over the global batch."""
+    loss: Loss,
+) -> _Head:
     held = class_centers.shape[0]
     numbers = held * jax.lax.axis_index(parallel.AXIS) + jnp.arange(held)
-    loss, aux = losses.margin_softmax_loss(
+    values, aux = losses.margin_softmax_loss(
         embeddings.reshape(-1, embeddings.shape[-1]),
         class_centers,
         labels.reshape(-1),
         margin=margin,
+        margin_state=state,
+        key=key,
+        class_chunk=loss.class_chunk or None,
         class_where=numbers < classes,
         axis_name=parallel.AXIS,
-        precision=precision,
+        precision=loss.precision,
     )
-    mean = functools.partial(jax.lax.pmean, axis_name=parallel.AXIS)
-    return mean(jnp.mean(loss)), mean(jnp.mean(aux.target_cosine))
+    means = [
+        jax.lax.pmean(jnp.mean(x), parallel.AXIS)
+        for x in (values, aux.regularizer, aux.target_cosine)
+    ]
+    return _Head(*means, aux.state)
+
+
+def _state_terms(head: str, state: Any) -> Metrics:
+    """The statistics a margin keeps, as metrics."""
+    if isinstance(state, losses.AdaFaceState):
+        return {f"norm_mean/{head}": state.mean, f"norm_std/{head}": state.std}
+    return {f"curricular_t/{head}": state}
 
 
 def _distillation_loss(

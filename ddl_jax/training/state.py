@@ -26,7 +26,7 @@ class TrainState(flax.struct.PyTreeNode):
       step: int32, finished updates.
       params: `{"backbone": ..., "heads": {name: {"class_centers": [C padded, D]}}}`.
       batch_stats: running statistics of the backbone.
-      loss_state: running statistics of the margins that have any.
+      loss_state: by head, the running statistics of a margin that has any.
       opt_state: of the Optax optimizer.
     """
 
@@ -90,6 +90,7 @@ def init_state(
     *,
     heads: tuple[str, ...],
     classes: int,
+    loss_state: Any,
     seed: int,
     mesh: Mesh,
 ) -> TrainState:
@@ -106,7 +107,7 @@ def init_state(
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=variables["batch_stats"],
-            loss_state={},
+            loss_state=loss_state,
             opt_state=optimizer.init(params),
         )
 

@@ -44,7 +44,7 @@ def make_train_step(
         embeddings, changed = module.apply(variables, images, train=True, mutable=["batch_stats"])
         embeddings = embeddings.reshape(b, m, -1)
         loss, (loss_state, terms) = objective(
-            embeddings, batch["label"], params["heads"], state.loss_state
+            embeddings, batch["label"], params["heads"], state.loss_state, state.step
         )
         norm = jnp.mean(jnp.linalg.norm(jax.lax.stop_gradient(embeddings), axis=-1))
         terms = terms | {"loss": loss, "embedding_norm": jax.lax.pmean(norm, parallel.AXIS)}

@@ -10,7 +10,7 @@ import pytest
 from ddl_jax import parallel
 from ddl_jax.config import Batch, Config, Model, Optimizer
 from ddl_jax.models.blocks import BatchNorm, Linear, PReLU
-from ddl_jax.training.objective import head_names, make_objective
+from ddl_jax.training.objective import head_names, initial_loss_state, make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card
 from ddl_jax.training.step import make_train_step
@@ -53,6 +53,7 @@ class Trainer:
             self.optimizer,
             heads=head_names(self.config),
             classes=CLASSES,
+            loss_state=initial_loss_state(self.config),
             seed=0,
             mesh=self.mesh,
         )

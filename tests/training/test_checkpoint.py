@@ -7,11 +7,11 @@ import pytest
 
 import ddl_jax
 from ddl_jax import config as config_lib
-from ddl_jax import parallel
+from ddl_jax import losses, parallel
 from ddl_jax.config import Config
 from ddl_jax.errors import UserError
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path
-from ddl_jax.training.objective import head_names
+from ddl_jax.training.objective import head_names, initial_loss_state
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card, make_module
 
@@ -50,6 +50,7 @@ def trained(tmp_path_factory):
     config = Config(devices=1)
     config.model.name, config.model.embedding_size = "iresnet_tiny", 16
     config.model.input_size, config.model.colour = (32, 32), "BGR"
+    config.loss.margin = "adaface"
     card, module = make_card(config, "a test"), make_module(config)
     state = init_state(
         module,
@@ -57,14 +58,25 @@ def trained(tmp_path_factory):
         make_optimizer(config.optimizer),
         heads=head_names(config),
         classes=3,
+        loss_state=initial_loss_state(config),
         seed=1,
         mesh=parallel.make_mesh(1),
     )
     config_path(workdir).write_text(config_lib.to_json(config))
     with Checkpoints(workdir) as checkpoints:
         meta = Meta(card.to_json(), 3, "i", ["shared"], "d")
-        checkpoints.save(state.replace(step=jnp.int32(7)), meta)
+        state = state.replace(step=jnp.int32(7))
+        state.loss_state["shared"] = losses.AdaFaceState(jnp.float32(17.0), jnp.float32(3.0))
+        checkpoints.save(state, meta)
     return workdir, state
+
+
+def test_what_a_margin_remembers_comes_back(trained):
+    workdir, state = trained
+    with Checkpoints(workdir) as checkpoints:
+        found = checkpoints.restore(7, state, parallel.make_mesh(1))
+    assert found.loss_state == {"shared": losses.AdaFaceState(17.0, 3.0)}
+    assert isinstance(found.loss_state["shared"], losses.AdaFaceState)
 
 
 def test_load_checkpoint_gives_anybody_a_backbone(trained):

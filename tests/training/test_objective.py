@@ -7,8 +7,15 @@ import optax
 import pytest
 
 from ddl_jax import losses, parallel
-from ddl_jax.config import Batch, Config, Loss
-from ddl_jax.training.objective import head_names, make_margin, make_objective, softmax_columns
+from ddl_jax.config import Batch, Config, Loss, validate
+from ddl_jax.errors import UserError
+from ddl_jax.training.objective import (
+    head_names,
+    initial_loss_state,
+    make_margin,
+    make_objective,
+    softmax_columns,
+)
 
 DDL = Batch(kind="ddl", domains=("easy", "dark"))
 
@@ -39,7 +46,7 @@ def run_objective(config, embeddings, labels, centers, classes):
     mesh = parallel.make_mesh(1)
 
     def value(embeddings):
-        loss, (_, terms) = objective(embeddings, labels, heads, {})
+        loss, (_, terms) = objective(embeddings, labels, heads, {}, jnp.int32(0))
         return loss, terms
 
     spec = jax.P()
@@ -117,3 +124,27 @@ def test_margins_take_their_own_options():
     target = make_margin(loss).target(jnp.array([0.5]), losses.MarginInputs())
     assert float(target[0]) == pytest.approx(0.2)
     assert make_margin(loss).scale == 10.0
+
+
+@pytest.mark.parametrize("name", losses.MARGIN_NAMES)
+def test_every_margin_can_be_named_in_a_config(name):
+    config = Config(loss=Loss(margin=name))
+    validate(config)
+    assert make_margin(config.loss).scale == 64.0
+    wanted = {} if losses.named_margin(name).initial_state is None else {"shared"}
+    assert set(initial_loss_state(config)) == set(wanted)
+
+
+def test_negatives_above_the_filter_count_as_0():
+    margin = make_margin(Loss(margin="normface", inter_class_filter=0.4))
+    negatives = margin.negatives(jnp.array([[0.5, 0.3]]), jnp.zeros(1), losses.MarginInputs())
+    np.testing.assert_allclose(negatives, [[0.0, 0.3]])
+
+
+def test_a_margin_that_cannot_be_is_told_in_one_line():
+    loss = Loss(margin="magface")
+    loss.magface.lower_margin = 0.9
+    with pytest.raises(UserError) as error:
+        make_margin(loss)
+    message = "config.loss, margin magface: upper_margin is 0.8; expected from 0.9 to 3.14159, in"
+    assert str(error.value) == f"{message} radians"

@@ -133,3 +133,40 @@ def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism)
     eight, eight_metrics = run(devices=8, parallelism=parallelism)
     assert_close(eight.params, one.params)
     assert eight_metrics[-1]["loss"] == pytest.approx(metrics[-1]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "margin, followed",
+    [
+        ("curricularface", ["curricular_t"]),
+        ("adaface", ["norm_mean", "norm_std"]),
+        ("magface", ["regularizer"]),
+        ("elasticface", []),
+    ],
+)
+def test_what_a_margin_remembers_or_draws_is_that_of_the_global_batch(trainer, margin, followed):
+    options = {"loss__margin": margin, "loss__heads": "per_domain", "loss__class_chunk": 48}
+    options["loss__magface__lower_norm"] = 1.0  # embeddings of 16 numbers are some 4 long
+    wanted, wanted_metrics = trainer(**options).run(3)
+    state, metrics = trainer(devices=8, **options | {"loss__class_chunk": 0}).run(3)
+    assert_close(state.params, wanted.params)
+    assert_close(state.loss_state, wanted.loss_state)
+    assert_close(metrics, wanted_metrics, 1e-4)
+    for name in followed:
+        values = [[v for k, v in m.items() if k.partition("/")[0] == name] for m in metrics]
+        assert len(values[0]) == (1 if name == "regularizer" else 2)  # one a head
+        assert values[0] != values[1] != values[2]
+
+
+def test_elasticface_draws_anew_every_step_and_again_in_another_run(trainer):
+    options = {"loss__margin": "elasticface", "optimizer__learning_rate": 1e-12}
+    one = trainer("images", **options)
+    state = one.new_state()
+    step, batch = one.step(state), parallel.global_batch(one.mesh, make_batch(one.config, 0))
+    drawn = []
+    for _ in range(3):
+        state, metrics = step(state, batch)
+        drawn.append(float(metrics["margin_softmax"]))
+    assert len(set(drawn)) == 3
+    _, again = one.run(1)
+    assert again[0]["margin_softmax"] == drawn[0]
