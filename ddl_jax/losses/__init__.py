@@ -36,6 +36,7 @@ from ddl_jax.losses.margins import (
     margin_logits,
     named_margin,
 )
+from ddl_jax.losses.pair_histograms import batch_pair_similarities, histogram_loss
 from ddl_jax.losses.similarities import (
     PairSimilarities,
     hardest_negative_similarities,
@@ -50,6 +51,7 @@ __all__ = [
     "PairSimilarities",
     "arcface_logits",
     "arcface_margin",
+    "batch_pair_similarities",
     "combined_margin",
     "combined_margin_logits",
     "cosface_logits",
@@ -58,6 +60,7 @@ __all__ = [
     "distribution_distillation_loss",
     "earth_mover_distance",
     "hardest_negative_similarities",
+    "histogram_loss",
     "js_divergence",
     "kl_divergence",
     "margin_logits",

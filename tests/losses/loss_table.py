@@ -17,6 +17,8 @@ ROWS, CLASSES, SIZE, NODES = 6, 5, 8, 11
 # The last two rows have no class.
 LABELS = np.array([0, 1, 2, 3, -1, CLASSES])
 IDENTITIES = np.array([0, 1, 2, 0, 3, 4])
+# One identity of three rows, one of two and one alone.
+GROUPS = np.array([0, 1, 0, 2, 1, 0])
 HISTOGRAM_NODES = np.linspace(-1.0, 1.0, NODES)
 
 
@@ -92,6 +94,23 @@ def _faces(*faces: jax.Array) -> jax.Array:
     return losses.distribution_distillation_loss(teacher, students, nodes=nodes)[0]
 
 
+def _histogram_losses(*arrays: jax.Array) -> jax.Array:
+    nodes = nodes_like(arrays[0])
+    return jnp.stack([losses.histogram_loss(d, nodes=nodes) for d in _similarities(arrays)])
+
+
+def _batch_pairs(rows: jax.Array) -> jax.Array:
+    found = losses.batch_pair_similarities(rows, GROUPS)
+    sides = ((found.positive, found.positive_where), (found.negative, found.negative_where))
+    return jnp.stack([jnp.where(where, cosine, 0.0) for cosine, where in sides])
+
+
+def _sets(*rows: jax.Array) -> tuple[jax.Array, ...]:
+    """Two sets of three local features each; widened, as reshaping is not what is checked."""
+    wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in rows]
+    return tuple(x.reshape(2, ROWS // 2, -1) for x in wide)
+
+
 _COMBINED = dict(m1=1.1, m2=0.3, m3=0.1)
 
 LOSSES = [
@@ -122,6 +141,8 @@ LOSSES = [
     Loss("distribution_distillation_loss[js]", "domains", _distillation(losses.js_divergence)),
     Loss("distribution_distillation_loss[emd]", "domains", _distillation(_earth_mover)),
     Loss("distribution_distillation_loss[faces]", "faces", _faces),
+    Loss("histogram_loss", "domains", _histogram_losses),
+    Loss("batch_pair_similarities", "vectors", _batch_pairs),
 ]
 
 by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOSSES])
