@@ -23,6 +23,7 @@ from ddl_jax.losses.distributions import (
     kl_divergence,
     similarity_histogram,
 )
+from ddl_jax.losses.hard_examples import focal_cross_entropy, hardest_rows, ohem_loss
 from ddl_jax.losses.margin_softmax import MarginSoftmaxAux, margin_softmax_loss
 from ddl_jax.losses.margins import (
     Margin,
@@ -36,6 +37,7 @@ from ddl_jax.losses.margins import (
     margin_logits,
     named_margin,
 )
+from ddl_jax.losses.misclassified import mv_softmax_logits, mv_softmax_margin
 from ddl_jax.losses.pair_histograms import batch_pair_similarities, histogram_loss
 from ddl_jax.losses.similarities import (
     PairSimilarities,
@@ -59,13 +61,18 @@ __all__ = [
     "cosine_logits",
     "distribution_distillation_loss",
     "earth_mover_distance",
+    "focal_cross_entropy",
     "hardest_negative_similarities",
+    "hardest_rows",
     "histogram_loss",
     "js_divergence",
     "kl_divergence",
     "margin_logits",
     "margin_softmax_loss",
+    "mv_softmax_logits",
+    "mv_softmax_margin",
     "named_margin",
+    "ohem_loss",
     "order_loss",
     "pair_similarities",
     "positive_similarities",

@@ -143,6 +143,21 @@ LOSSES = [
     Loss("distribution_distillation_loss[faces]", "faces", _faces),
     Loss("histogram_loss", "domains", _histogram_losses),
     Loss("batch_pair_similarities", "vectors", _batch_pairs),
+    Loss("ohem_loss", "entropies", lambda x: losses.ohem_loss(x, share=0.5)),
+    Loss("focal_cross_entropy[2]", "entropies", losses.focal_cross_entropy),
+    Loss(
+        "focal_cross_entropy[0.5]",
+        "entropies",
+        lambda x: losses.focal_cross_entropy(x, gamma=0.5),
+    ),
+    Loss("mv_softmax_logits[adaptive]", "cosine", _logits(losses.mv_softmax_logits)),
+    Loss(
+        "mv_softmax_logits[fixed]",
+        "cosine",
+        _logits(
+            losses.mv_softmax_logits, margin=losses.arcface_margin(scale=8.0), weighting="fixed"
+        ),
+    ),
 ]
 
 by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOSSES])
@@ -157,6 +172,7 @@ _SHAPES = {
     "similarities": [(ROWS,)],
     "domains": [(ROWS,)] * 6,
     "histograms": [(NODES,)] * 2,
+    "entropies": [(ROWS,)],
 }
 EMBEDDINGS = ("vectors", "rows", "pairs", "triples", "faces")
 
@@ -169,6 +185,8 @@ def random_inputs(loss: Loss, seed: int = 0) -> tuple[np.ndarray, ...]:
         return tuple(rng.normal(size=shape) for shape in shapes)
     if loss.inputs == "histograms":
         return tuple(rng.dirichlet(np.full(*shape, 5.0)) for shape in shapes)
+    if loss.inputs == "entropies":
+        return tuple(rng.gamma(1.0, size=shape) for shape in shapes)
     return tuple(rng.uniform(-0.9, 0.9, shape) for shape in shapes)
 
 
@@ -181,6 +199,8 @@ def structured_inputs(loss: Loss) -> tuple[np.ndarray, ...]:
     if loss.inputs == "histograms":
         p = 0.75 ** np.arange(NODES)
         return p / p.sum(), p[::-1] / p.sum()
+    if loss.inputs == "entropies":
+        return tuple(np.geomspace(1e-3, 30.0, *shape) for shape in shapes)
     sizes = [shape[0] if loss.inputs in EMBEDDINGS else np.prod(shape) for shape in shapes]
     # Squared steps, so that no two of the angles' differences are equal: a maximum with ties has
     # no derivative to compare with.
