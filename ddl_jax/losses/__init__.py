@@ -15,6 +15,7 @@ returns: divide by the number of devices for sharded class centres, take the mea
 replicated parameters (`ddl_jax.parallel` does both).
 """
 
+from ddl_jax.losses.centers import center_loss, updated_centers
 from ddl_jax.losses.cosine import cosine_logits, unit_vectors
 from ddl_jax.losses.distillation import distribution_distillation_loss, order_loss
 from ddl_jax.losses.distributions import (
@@ -39,6 +40,12 @@ from ddl_jax.losses.margins import (
 )
 from ddl_jax.losses.misclassified import mv_softmax_logits, mv_softmax_margin
 from ddl_jax.losses.pair_histograms import batch_pair_similarities, histogram_loss
+from ddl_jax.losses.ranking import (
+    Triplets,
+    batch_hard_triplet_loss,
+    hardest_triplets,
+    supervised_contrastive_loss,
+)
 from ddl_jax.losses.similarities import (
     PairSimilarities,
     hardest_negative_similarities,
@@ -51,9 +58,12 @@ __all__ = [
     "MarginInputs",
     "MarginSoftmaxAux",
     "PairSimilarities",
+    "Triplets",
     "arcface_logits",
     "arcface_margin",
+    "batch_hard_triplet_loss",
     "batch_pair_similarities",
+    "center_loss",
     "combined_margin",
     "combined_margin_logits",
     "cosface_logits",
@@ -64,6 +74,7 @@ __all__ = [
     "focal_cross_entropy",
     "hardest_negative_similarities",
     "hardest_rows",
+    "hardest_triplets",
     "histogram_loss",
     "js_divergence",
     "kl_divergence",
@@ -77,5 +88,7 @@ __all__ = [
     "pair_similarities",
     "positive_similarities",
     "similarity_histogram",
+    "supervised_contrastive_loss",
     "unit_vectors",
+    "updated_centers",
 ]

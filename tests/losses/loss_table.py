@@ -105,6 +105,10 @@ def _batch_pairs(rows: jax.Array) -> jax.Array:
     return jnp.stack([jnp.where(where, cosine, 0.0) for cosine, where in sides])
 
 
+def _grouped(function: Callable, **options: Any) -> Callable[..., jax.Array]:
+    return lambda rows: function(rows, GROUPS, **options)
+
+
 def _sets(*rows: jax.Array) -> tuple[jax.Array, ...]:
     """Two sets of three local features each; widened, as reshaping is not what is checked."""
     wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in rows]
@@ -158,6 +162,26 @@ LOSSES = [
             losses.mv_softmax_logits, margin=losses.arcface_margin(scale=8.0), weighting="fixed"
         ),
     ),
+    Loss("batch_hard_triplet_loss[hinge]", "vectors", _grouped(losses.batch_hard_triplet_loss)),
+    Loss(
+        "batch_hard_triplet_loss[soft]",
+        "vectors",
+        _grouped(losses.batch_hard_triplet_loss, margin=None, squared=True),
+    ),
+    Loss(
+        "batch_hard_triplet_loss[as they are]",
+        "vectors",
+        _grouped(losses.batch_hard_triplet_loss, normalize=False),
+    ),
+    Loss(
+        "supervised_contrastive_loss[out]", "vectors", _grouped(losses.supervised_contrastive_loss)
+    ),
+    Loss(
+        "supervised_contrastive_loss[in]",
+        "vectors",
+        _grouped(losses.supervised_contrastive_loss, variant="in"),
+    ),
+    Loss("center_loss", "centers", lambda x, c: losses.center_loss(x, c, LABELS)),
 ]
 
 by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOSSES])
@@ -173,6 +197,7 @@ _SHAPES = {
     "domains": [(ROWS,)] * 6,
     "histograms": [(NODES,)] * 2,
     "entropies": [(ROWS,)],
+    "centers": [(ROWS, SIZE), (CLASSES, SIZE)],
 }
 EMBEDDINGS = ("vectors", "rows", "pairs", "triples", "faces")
 
