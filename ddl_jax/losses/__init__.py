@@ -17,6 +17,11 @@ replicated parameters (`ddl_jax.parallel` does both).
 
 from ddl_jax.losses.centers import center_loss, updated_centers
 from ddl_jax.losses.cosine import cosine_logits, unit_vectors
+from ddl_jax.losses.cross_resolution import (
+    cross_resolution_loss,
+    feature_regression_loss,
+    soft_target_loss,
+)
 from ddl_jax.losses.distillation import distribution_distillation_loss, order_loss
 from ddl_jax.losses.distributions import (
     earth_mover_distance,
@@ -46,6 +51,11 @@ from ddl_jax.losses.ranking import (
     hardest_triplets,
     supervised_contrastive_loss,
 )
+from ddl_jax.losses.relational import (
+    relational_angle_loss,
+    relational_distance_loss,
+    similarity_preserving_loss,
+)
 from ddl_jax.losses.similarities import (
     PairSimilarities,
     hardest_negative_similarities,
@@ -69,8 +79,10 @@ __all__ = [
     "cosface_logits",
     "cosface_margin",
     "cosine_logits",
+    "cross_resolution_loss",
     "distribution_distillation_loss",
     "earth_mover_distance",
+    "feature_regression_loss",
     "focal_cross_entropy",
     "hardest_negative_similarities",
     "hardest_rows",
@@ -87,7 +99,11 @@ __all__ = [
     "order_loss",
     "pair_similarities",
     "positive_similarities",
+    "relational_angle_loss",
+    "relational_distance_loss",
     "similarity_histogram",
+    "similarity_preserving_loss",
+    "soft_target_loss",
     "supervised_contrastive_loss",
     "unit_vectors",
     "updated_centers",

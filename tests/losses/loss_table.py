@@ -109,6 +109,11 @@ def _grouped(function: Callable, **options: Any) -> Callable[..., jax.Array]:
     return lambda rows: function(rows, GROUPS, **options)
 
 
+def _from_teacher(function: Callable, **options: Any) -> Callable[..., jax.Array]:
+    """The teacher is differentiated too: the gradient of a constant cannot be checked."""
+    return lambda *arrays: function(*arrays, stop_teacher_gradient=False, **options)
+
+
 def _sets(*rows: jax.Array) -> tuple[jax.Array, ...]:
     """Two sets of three local features each; widened, as reshaping is not what is checked."""
     wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in rows]
@@ -182,6 +187,16 @@ LOSSES = [
         _grouped(losses.supervised_contrastive_loss, variant="in"),
     ),
     Loss("center_loss", "centers", lambda x, c: losses.center_loss(x, c, LABELS)),
+    Loss("relational_distance_loss", "pairs", _from_teacher(losses.relational_distance_loss)),
+    Loss("relational_angle_loss", "pairs", _from_teacher(losses.relational_angle_loss)),
+    Loss("similarity_preserving_loss", "pairs", _from_teacher(losses.similarity_preserving_loss)),
+    Loss("feature_regression_loss", "pairs", _from_teacher(losses.feature_regression_loss)),
+    Loss("soft_target_loss", "logits", _from_teacher(losses.soft_target_loss, temperature=2.0)),
+    Loss(
+        "cross_resolution_loss",
+        "distilled",
+        lambda *arrays: losses.cross_resolution_loss(*arrays, stop_teacher_gradient=False)[0],
+    ),
 ]
 
 by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOSSES])
@@ -198,6 +213,8 @@ _SHAPES = {
     "histograms": [(NODES,)] * 2,
     "entropies": [(ROWS,)],
     "centers": [(ROWS, SIZE), (CLASSES, SIZE)],
+    "logits": [(ROWS, CLASSES)] * 2,
+    "distilled": [(ROWS, SIZE)] * 2 + [(ROWS, CLASSES)] * 2,
 }
 EMBEDDINGS = ("vectors", "rows", "pairs", "triples", "faces")
 
