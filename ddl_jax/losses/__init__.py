@@ -62,6 +62,7 @@ from ddl_jax.losses.similarities import (
     pair_similarities,
     positive_similarities,
 )
+from ddl_jax.losses.transport import sinkhorn_distance, transport_triplet_loss
 
 __all__ = [
     "Margin",
@@ -103,8 +104,10 @@ __all__ = [
     "relational_distance_loss",
     "similarity_histogram",
     "similarity_preserving_loss",
+    "sinkhorn_distance",
     "soft_target_loss",
     "supervised_contrastive_loss",
+    "transport_triplet_loss",
     "unit_vectors",
     "updated_centers",
 ]

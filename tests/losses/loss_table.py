@@ -120,6 +120,14 @@ def _sets(*rows: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(x.reshape(2, ROWS // 2, -1) for x in wide)
 
 
+def _sinkhorn(*rows: jax.Array) -> jax.Array:
+    return losses.sinkhorn_distance(*_sets(*rows), epsilon=0.1, iterations=4, debias=True)
+
+
+def _transport_triplets(*rows: jax.Array) -> jax.Array:
+    return losses.transport_triplet_loss(*_sets(*rows), margin=0.5, iterations=4)
+
+
 _COMBINED = dict(m1=1.1, m2=0.3, m3=0.1)
 
 LOSSES = [
@@ -190,6 +198,8 @@ LOSSES = [
     Loss("relational_distance_loss", "pairs", _from_teacher(losses.relational_distance_loss)),
     Loss("relational_angle_loss", "pairs", _from_teacher(losses.relational_angle_loss)),
     Loss("similarity_preserving_loss", "pairs", _from_teacher(losses.similarity_preserving_loss)),
+    Loss("sinkhorn_distance", "pairs", _sinkhorn),
+    Loss("transport_triplet_loss", "triples", _transport_triplets),
     Loss("feature_regression_loss", "pairs", _from_teacher(losses.feature_regression_loss)),
     Loss("soft_target_loss", "logits", _from_teacher(losses.soft_target_loss, temperature=2.0)),
     Loss(
