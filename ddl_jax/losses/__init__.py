@@ -15,20 +15,60 @@ returns: divide by the number of devices for sharded class centres, take the mea
 replicated parameters (`ddl_jax.parallel` does both).
 """
 
-from ddl_jax.losses.adaface import AdaFaceState, adaface_logits, adaface_margin
-from ddl_jax.losses.cosine import cosine_logits, unit_vectors
-from ddl_jax.losses.curricularface import curricularface_logits, curricularface_margin
-from ddl_jax.losses.distillation import distribution_distillation_loss, order_loss
+from ddl_jax.losses.adaface import (
+    AdaFaceState,
+    adaface_logits,
+    adaface_margin,
+)
+from ddl_jax.losses.centers import (
+    center_loss,
+    updated_centers,
+)
+from ddl_jax.losses.cosine import (
+    cosine_logits,
+    unit_vectors,
+)
+from ddl_jax.losses.cross_resolution import (
+    cross_resolution_loss,
+    feature_regression_loss,
+    soft_target_loss,
+)
+from ddl_jax.losses.curricularface import (
+    curricularface_logits,
+    curricularface_margin,
+)
+from ddl_jax.losses.distillation import (
+    distribution_distillation_loss,
+    order_loss,
+)
 from ddl_jax.losses.distributions import (
     earth_mover_distance,
     js_divergence,
     kl_divergence,
     similarity_histogram,
 )
-from ddl_jax.losses.elasticface import elasticface_logits, elasticface_margin
-from ddl_jax.losses.magface import magface_logits, magface_margin
-from ddl_jax.losses.margin import Margin, MarginInputs, margin_logits
-from ddl_jax.losses.margin_softmax import MarginSoftmaxAux, margin_softmax_loss
+from ddl_jax.losses.elasticface import (
+    elasticface_logits,
+    elasticface_margin,
+)
+from ddl_jax.losses.hard_examples import (
+    focal_cross_entropy,
+    hardest_rows,
+    ohem_loss,
+)
+from ddl_jax.losses.magface import (
+    magface_logits,
+    magface_margin,
+)
+from ddl_jax.losses.margin import (
+    Margin,
+    MarginInputs,
+    margin_logits,
+)
+from ddl_jax.losses.margin_softmax import (
+    MarginSoftmaxAux,
+    margin_softmax_loss,
+)
 from ddl_jax.losses.margins import (
     arcface_logits,
     arcface_margin,
@@ -39,15 +79,49 @@ from ddl_jax.losses.margins import (
     normface_logits,
     normface_margin,
 )
-from ddl_jax.losses.named_margin import MARGIN_NAMES, filtered_margin, named_margin
-from ddl_jax.losses.partial_fc import SampledClasses, sample_classes, update_rows
+from ddl_jax.losses.misclassified import (
+    mv_softmax_logits,
+    mv_softmax_margin,
+)
+from ddl_jax.losses.named_margin import (
+    MARGIN_NAMES,
+    filtered_margin,
+    named_margin,
+)
+from ddl_jax.losses.pair_histograms import (
+    batch_pair_similarities,
+    histogram_loss,
+)
+from ddl_jax.losses.partial_fc import (
+    SampledClasses,
+    sample_classes,
+    update_rows,
+)
+from ddl_jax.losses.ranking import (
+    Triplets,
+    batch_hard_triplet_loss,
+    hardest_triplets,
+    supervised_contrastive_loss,
+)
+from ddl_jax.losses.relational import (
+    relational_angle_loss,
+    relational_distance_loss,
+    similarity_preserving_loss,
+)
 from ddl_jax.losses.similarities import (
     PairSimilarities,
     hardest_negative_similarities,
     pair_similarities,
     positive_similarities,
 )
-from ddl_jax.losses.sphereface import sphereface_logits, sphereface_margin
+from ddl_jax.losses.sphereface import (
+    sphereface_logits,
+    sphereface_margin,
+)
+from ddl_jax.losses.transport import (
+    sinkhorn_distance,
+    transport_triplet_loss,
+)
 
 __all__ = [
     "MARGIN_NAMES",
@@ -57,39 +131,60 @@ __all__ = [
     "MarginSoftmaxAux",
     "PairSimilarities",
     "SampledClasses",
+    "Triplets",
     "adaface_logits",
     "adaface_margin",
     "arcface_logits",
     "arcface_margin",
+    "batch_hard_triplet_loss",
+    "batch_pair_similarities",
+    "center_loss",
     "combined_margin",
     "combined_margin_logits",
     "cosface_logits",
     "cosface_margin",
     "cosine_logits",
+    "cross_resolution_loss",
     "curricularface_logits",
     "curricularface_margin",
     "distribution_distillation_loss",
     "earth_mover_distance",
     "elasticface_logits",
     "elasticface_margin",
+    "feature_regression_loss",
     "filtered_margin",
+    "focal_cross_entropy",
     "hardest_negative_similarities",
+    "hardest_rows",
+    "hardest_triplets",
+    "histogram_loss",
     "js_divergence",
     "kl_divergence",
     "magface_logits",
     "magface_margin",
     "margin_logits",
     "margin_softmax_loss",
+    "mv_softmax_logits",
+    "mv_softmax_margin",
     "named_margin",
     "normface_logits",
     "normface_margin",
+    "ohem_loss",
     "order_loss",
     "pair_similarities",
     "positive_similarities",
+    "relational_angle_loss",
+    "relational_distance_loss",
     "sample_classes",
     "similarity_histogram",
+    "similarity_preserving_loss",
+    "sinkhorn_distance",
+    "soft_target_loss",
     "sphereface_logits",
     "sphereface_margin",
+    "supervised_contrastive_loss",
+    "transport_triplet_loss",
     "unit_vectors",
     "update_rows",
+    "updated_centers",
 ]

@@ -17,6 +17,8 @@ ROWS, CLASSES, SIZE, NODES = 6, 5, 8, 11
 # The last two rows have no class.
 LABELS = np.array([0, 1, 2, 3, -1, CLASSES])
 IDENTITIES = np.array([0, 1, 2, 0, 3, 4])
+# One identity of three rows, one of two and one alone.
+GROUPS = np.array([0, 1, 0, 2, 1, 0])
 HISTOGRAM_NODES = np.linspace(-1.0, 1.0, NODES)
 
 
@@ -125,6 +127,40 @@ def _faces(*faces: jax.Array) -> jax.Array:
     return losses.distribution_distillation_loss(teacher, students, nodes=nodes)[0]
 
 
+def _histogram_losses(*arrays: jax.Array) -> jax.Array:
+    nodes = nodes_like(arrays[0])
+    return jnp.stack([losses.histogram_loss(d, nodes=nodes) for d in _similarities(arrays)])
+
+
+def _batch_pairs(rows: jax.Array) -> jax.Array:
+    found = losses.batch_pair_similarities(rows, GROUPS)
+    sides = ((found.positive, found.positive_where), (found.negative, found.negative_where))
+    return jnp.stack([jnp.where(where, cosine, 0.0) for cosine, where in sides])
+
+
+def _grouped(function: Callable, **options: Any) -> Callable[..., jax.Array]:
+    return lambda rows: function(rows, GROUPS, **options)
+
+
+def _from_teacher(function: Callable, **options: Any) -> Callable[..., jax.Array]:
+    """The teacher is differentiated too: the gradient of a constant cannot be checked."""
+    return lambda *arrays: function(*arrays, stop_teacher_gradient=False, **options)
+
+
+def _sets(*rows: jax.Array) -> tuple[jax.Array, ...]:
+    """Two sets of three local features each; widened, as reshaping is not what is checked."""
+    wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in rows]
+    return tuple(x.reshape(2, ROWS // 2, -1) for x in wide)
+
+
+def _sinkhorn(*rows: jax.Array) -> jax.Array:
+    return losses.sinkhorn_distance(*_sets(*rows), epsilon=0.1, iterations=4, debias=True)
+
+
+def _transport_triplets(*rows: jax.Array) -> jax.Array:
+    return losses.transport_triplet_loss(*_sets(*rows), margin=0.5, iterations=4)
+
+
 _COMBINED = dict(m1=1.1, m2=0.3, m3=0.1)
 
 LOSSES = [
@@ -182,6 +218,55 @@ LOSSES = [
     Loss("distribution_distillation_loss[js]", "domains", _distillation(losses.js_divergence)),
     Loss("distribution_distillation_loss[emd]", "domains", _distillation(_earth_mover)),
     Loss("distribution_distillation_loss[faces]", "faces", _faces),
+    Loss("histogram_loss", "domains", _histogram_losses),
+    Loss("batch_pair_similarities", "vectors", _batch_pairs),
+    Loss("ohem_loss", "entropies", lambda x: losses.ohem_loss(x, share=0.5)),
+    Loss("focal_cross_entropy[2]", "entropies", losses.focal_cross_entropy),
+    Loss(
+        "focal_cross_entropy[0.5]",
+        "entropies",
+        lambda x: losses.focal_cross_entropy(x, gamma=0.5),
+    ),
+    Loss("mv_softmax_logits[adaptive]", "cosine", _logits(losses.mv_softmax_logits)),
+    Loss(
+        "mv_softmax_logits[fixed]",
+        "cosine",
+        _logits(
+            losses.mv_softmax_logits, margin=losses.arcface_margin(scale=8.0), weighting="fixed"
+        ),
+    ),
+    Loss("batch_hard_triplet_loss[hinge]", "vectors", _grouped(losses.batch_hard_triplet_loss)),
+    Loss(
+        "batch_hard_triplet_loss[soft]",
+        "vectors",
+        _grouped(losses.batch_hard_triplet_loss, margin=None, squared=True),
+    ),
+    Loss(
+        "batch_hard_triplet_loss[as they are]",
+        "vectors",
+        _grouped(losses.batch_hard_triplet_loss, normalize=False),
+    ),
+    Loss(
+        "supervised_contrastive_loss[out]", "vectors", _grouped(losses.supervised_contrastive_loss)
+    ),
+    Loss(
+        "supervised_contrastive_loss[in]",
+        "vectors",
+        _grouped(losses.supervised_contrastive_loss, variant="in"),
+    ),
+    Loss("center_loss", "centers", lambda x, c: losses.center_loss(x, c, LABELS)),
+    Loss("relational_distance_loss", "pairs", _from_teacher(losses.relational_distance_loss)),
+    Loss("relational_angle_loss", "pairs", _from_teacher(losses.relational_angle_loss)),
+    Loss("similarity_preserving_loss", "pairs", _from_teacher(losses.similarity_preserving_loss)),
+    Loss("sinkhorn_distance", "pairs", _sinkhorn),
+    Loss("transport_triplet_loss", "triples", _transport_triplets),
+    Loss("feature_regression_loss", "pairs", _from_teacher(losses.feature_regression_loss)),
+    Loss("soft_target_loss", "logits", _from_teacher(losses.soft_target_loss, temperature=2.0)),
+    Loss(
+        "cross_resolution_loss",
+        "distilled",
+        lambda *arrays: losses.cross_resolution_loss(*arrays, stop_teacher_gradient=False)[0],
+    ),
 ]
 
 by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOSSES])
@@ -198,6 +283,10 @@ _SHAPES = {
     "similarities": [(ROWS,)],
     "domains": [(ROWS,)] * 6,
     "histograms": [(NODES,)] * 2,
+    "entropies": [(ROWS,)],
+    "centers": [(ROWS, SIZE), (CLASSES, SIZE)],
+    "logits": [(ROWS, CLASSES)] * 2,
+    "distilled": [(ROWS, SIZE)] * 2 + [(ROWS, CLASSES)] * 2,
 }
 EMBEDDINGS = ("vectors", "rows", "rows and sub-centres", "pairs", "triples", "faces")
 
@@ -212,6 +301,8 @@ def random_inputs(loss: Loss, seed: int = 0) -> tuple[np.ndarray, ...]:
         return rng.uniform(-0.9, 0.9, shapes[0]), rng.uniform(5.0, 60.0, shapes[1])
     if loss.inputs == "histograms":
         return tuple(rng.dirichlet(np.full(*shape, 5.0)) for shape in shapes)
+    if loss.inputs == "entropies":
+        return tuple(rng.gamma(1.0, size=shape) for shape in shapes)
     return tuple(rng.uniform(-0.9, 0.9, shape) for shape in shapes)
 
 
@@ -225,9 +316,10 @@ def structured_inputs(loss: Loss) -> tuple[np.ndarray, ...]:
         p = 0.75 ** np.arange(NODES)
         return p / p.sum(), p[::-1] / p.sum()
     if loss.inputs == "cosine and norms":
-        return np.cos(np.linspace(0.1, 3.0, ROWS * CLASSES)).reshape(shapes[0]), np.arange(
-            ROWS
-        ) + 7.5
+        angles = np.linspace(0.1, 3.0, ROWS * CLASSES).reshape(shapes[0])
+        return np.cos(angles), np.arange(ROWS) + 7.5
+    if loss.inputs == "entropies":
+        return tuple(np.geomspace(1e-3, 30.0, *shape) for shape in shapes)
     sizes = [np.prod(shape[:-1] if loss.inputs in EMBEDDINGS else shape) for shape in shapes]
     # Squared steps, so that no two of the angles' differences are equal: a maximum with ties has
     # no derivative to compare with.

@@ -1,0 +1,51 @@
+"""Means and sums over what counts, safe where nothing does."""
+
+import jax
+import jax.numpy as jnp
+
+from ddl_jax.losses.axis import axis_sum
+
+
+def masked_mean(values: jax.Array, where: jax.Array, axis_name: str | None) -> jax.Array:
+    """The mean over the global batch of the values that count; 0 when none does.
+
+    Args:
+      values: any shape.
+      where: bool of the same shape, which values count.
+      axis_name: the mapped axis over which both are split.
+
+    Returns:
+      A scalar.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> float(masked_mean(jnp.array([1.0, 3.0, 9.0]), jnp.array([True, True, False]), None))
+      2.0
+    """
+    total = axis_sum(jnp.sum(values, where=where), axis_name)
+    number = axis_sum(jnp.sum(where), axis_name)
+    return total / jnp.maximum(number, 1)
+
+
+def masked_log_sum_exp(values: jax.Array, where: jax.Array) -> jax.Array:
+    """log sum exp along the last axis over what counts; 0, with gradient zero, when nothing does.
+
+    Args:
+      values: `[..., n]`, finite.
+      where: bool of the same shape, which values count.
+
+    Returns:
+      `[...]`.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> float(masked_log_sum_exp(jnp.array([2.0, 7.0]), jnp.array([True, False])))
+      2.0
+    """
+    constant = jax.lax.stop_gradient(values)
+    largest = jnp.max(constant, axis=-1, where=where, initial=-jnp.inf, keepdims=True)
+    largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
+    # What does not count is replaced before exp: an overflow there would poison the gradient.
+    shifted = jnp.where(where, values - largest, 0.0)
+    total = jnp.sum(jnp.exp(shifted), axis=-1, where=where)
+    return jnp.log(jnp.where(total > 0, total, 1.0)) + jnp.squeeze(largest, -1)

@@ -1,0 +1,234 @@
+"""Distillation of relations: how the rows of a batch lie to each other, not where they lie."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from ddl_jax.losses.axis import axis_sum, gather_rows, own_rows
+from ddl_jax.losses.cosine import at_least_float32, unit_vectors
+from ddl_jax.losses.distances import lengths, without_scale
+from ddl_jax.losses.masked import masked_mean
+
+
+def relational_distance_loss(
+    student: jax.Array,
+    teacher: jax.Array,
+    *,
+    average: str = "distinct",
+    normalize: bool = False,
+    stop_teacher_gradient: bool = True,
+    axis_name: str | None = None,
+) -> jax.Array:
+    r"""Relational knowledge distillation, distance-wise (RKD-D, Park et al., Sec. 3.2).
+
+    .. math::
+      \frac{1}{|X^2|} \sum_{i \ne j} l_\delta\!\left(
+          \frac{\lVert t_i - t_j \rVert}{\mu_t}, \frac{\lVert s_i - s_j \rVert}{\mu_s} \right)
+
+    with :math:`\mu` the mean distance of the batch's pairs, of teacher and student each, and
+    :math:`l_\delta` the Huber loss with delta 1. A common factor of all rows changes nothing. The
+    paper weighs this with 1 and `relational_angle_loss` with 2; collections of distillation losses
+    take 25 and 50 for classification. Memory grows with `b B D`.
+
+    Where the authors' code differs: it divides by all B^2 pairs, those of a row with itself
+    included (`average="all"`), and leaves pairs at distance 0 out of the mean distance.
+
+    Args:
+      student: `[b, D]`, or `[b, ...]` of features to be flattened.
+      teacher: `[b, E]` of the same rows; the size may be another.
+      average: "distinct" divides by the number of pairs of different rows, "all" by B^2.
+      normalize: whether rows are scaled to length 1 first; in the paper an option.
+      stop_teacher_gradient: whether the teacher is a constant.
+      axis_name: rows are the device's own part of the batch; pairs come from all of it.
+
+    Returns:
+      A scalar; 0 for a batch of one row.
+
+    Raises:
+      ValueError: unknown average.
+      AssertionError: ranks or shapes do not fit.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> teacher = jnp.array([[0.0], [1.0], [3.0]])
+      >>> round(float(losses.relational_distance_loss(5.0 * teacher + 1.0, teacher)), 6)
+      0.0
+
+    References:
+      Park et al., Relational Knowledge Distillation, CVPR 2019, https://arxiv.org/abs/1904.05068
+    """
+    _check_average(average)
+    student, teacher = _flat(student, teacher, stop_teacher_gradient)
+    student = _relative_distances(student, normalize, axis_name)
+    teacher = _relative_distances(teacher, normalize, axis_name)
+    loss = optax.losses.huber_loss(student, teacher)
+    return _mean_relation(loss, _is_other(student.shape[1], axis_name), average, axis_name)
+
+
+def relational_angle_loss(
+    student: jax.Array,
+    teacher: jax.Array,
+    *,
+    average: str = "distinct",
+    normalize: bool = False,
+    stop_teacher_gradient: bool = True,
+    axis_name: str | None = None,
+) -> jax.Array:
+    r"""Relational knowledge distillation, angle-wise (RKD-A, Park et al., Sec. 3.2).
+
+    .. math::
+      \frac{1}{|X^3|} \sum_{i \ne j \ne k \ne i} l_\delta(\cos \angle t_i t_j t_k,
+          \cos \angle s_i s_j s_k), \qquad
+      \cos \angle t_i t_j t_k =
+          \left\langle \frac{t_i - t_j}{\lVert t_i - t_j \rVert},
+                       \frac{t_k - t_j}{\lVert t_k - t_j \rVert} \right\rangle
+
+    with :math:`l_\delta` the Huber loss with delta 1. Memory grows with `b B (B + D)`: a device
+    holds the differences of its own rows from all, and their angles.
+
+    Where the authors' code differs: it divides by all B^3 triples, those with equal members
+    included, which add nothing (`average="all"`).
+
+    Args:
+      student: `[b, D]`, or `[b, ...]` of features to be flattened.
+      teacher: `[b, E]` of the same rows; the size may be another.
+      average: "distinct" divides by the number of triples of three different rows, "all" by B^3.
+      normalize: whether rows are scaled to length 1 first; in the paper an option.
+      stop_teacher_gradient: whether the teacher is a constant.
+      axis_name: rows are the device's own part of the batch; triples come from all of it.
+
+    Returns:
+      A scalar; 0 for a batch of fewer than three rows. Between equal rows there is no direction:
+      their angles have cosine 0.
+
+    Raises:
+      ValueError: unknown average.
+      AssertionError: ranks or shapes do not fit.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> corner = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+      >>> turned = corner @ jnp.array([[0.0, 3.0], [-3.0, 0.0]])
+      >>> abs(float(losses.relational_angle_loss(turned, corner))) < 1e-9
+      True
+
+    References:
+      Park et al., Relational Knowledge Distillation, CVPR 2019, https://arxiv.org/abs/1904.05068
+    """
+    _check_average(average)
+    student, teacher = _flat(student, teacher, stop_teacher_gradient)
+    loss = optax.losses.huber_loss(
+        _angle_cosines(student, normalize, axis_name), _angle_cosines(teacher, normalize, axis_name)
+    )
+    is_other = _is_other(loss.shape[1], axis_name)
+    count = loss.shape[1]
+    is_triple = is_other[:, :, None] & is_other[:, None, :] & ~jnp.eye(count, dtype=bool)[None]
+    return _mean_relation(loss, is_triple, average, axis_name)
+
+
+def similarity_preserving_loss(
+    student: jax.Array,
+    teacher: jax.Array,
+    *,
+    normalize: bool = False,
+    stop_teacher_gradient: bool = True,
+    axis_name: str | None = None,
+) -> jax.Array:
+    r"""Similarity-preserving knowledge distillation of one layer (SP, Tung and Mori).
+
+    .. math::
+      \frac{1}{B^2} \left\lVert \tilde G_T - \tilde G_S \right\rVert_F^2, \qquad
+      \tilde G_{[i,:]} = G_{[i,:]} / \lVert G_{[i,:]} \rVert_2, \qquad G = Q Q^\top
+
+    with the rows of Q the flattened features. Row i of G is how similar row i is to all others, and
+    itself. The paper sums this over pairs of layers.
+
+    Args:
+      student: `[b, D]`, or `[b, ...]` of features to be flattened.
+      teacher: `[b, E]` of the same rows; the size may be another.
+      normalize: whether rows of Q are scaled to length 1 first, so that G holds cosines; the paper
+        does not.
+      stop_teacher_gradient: whether the teacher is a constant.
+      axis_name: rows are the device's own part of the batch; similarities are to all of it.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      AssertionError: ranks or shapes do not fit.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> loss = losses.similarity_preserving_loss(2.0 * jnp.eye(2), jnp.ones((2, 3)))
+      >>> round(float(loss), 4)
+      0.2929
+
+    References:
+      Tung and Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019,
+      https://arxiv.org/abs/1907.09682
+    """
+    student, teacher = _flat(student, teacher, stop_teacher_gradient)
+    student = _unit_similarities(student, normalize, axis_name)
+    teacher = _unit_similarities(teacher, normalize, axis_name)
+    count = student.shape[1]
+    return axis_sum(jnp.sum((student - teacher) ** 2), axis_name) / count**2
+
+
+def _check_average(average: str) -> None:
+    if average not in ("distinct", "all"):
+        raise ValueError(f"average is {average!r}; choose one of distinct, all")
+
+
+def _flat(
+    student: jax.Array, teacher: jax.Array, stop_teacher_gradient: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Rows `[b, D]` and `[b, E]` in float32 or wider."""
+    chex.assert_equal_shape_prefix([student, teacher], 1)
+    teacher = jax.lax.stop_gradient(teacher) if stop_teacher_gradient else teacher
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    return student.reshape(student.shape[0], -1), teacher.reshape(teacher.shape[0], -1)
+
+
+def _is_other(count: int, axis_name: str | None) -> jax.Array:
+    """`[b, B]`, False for an own row and itself."""
+    numbers = jnp.arange(count)
+    return numbers[None, :] != own_rows(numbers, axis_name)[:, None]
+
+
+def _differences(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax.Array:
+    """All rows minus each own row, `[b, B, D]`, up to a common factor."""
+    rows = unit_vectors(rows) if normalize else without_scale(rows, axis_name)
+    return gather_rows(rows, axis_name)[None, :, :] - rows[:, None, :]
+
+
+def _relative_distances(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax.Array:
+    """Distances `[b, B]` over their mean; 0 when all rows are equal."""
+    distance = lengths(_differences(rows, normalize, axis_name))
+    mean = masked_mean(distance, _is_other(distance.shape[1], axis_name), axis_name)
+    return distance / jnp.where(mean > 0, mean, 1.0)
+
+
+def _angle_cosines(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax.Array:
+    """Cosines `[b, B, B]` of the angles at each own row between every two rows."""
+    directions = unit_vectors(_differences(rows, normalize, axis_name))
+    return jnp.einsum("jid,jkd->jik", directions, directions, precision=jax.lax.Precision.HIGHEST)
+
+
+def _unit_similarities(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax.Array:
+    """The own rows `[b, B]` of the matrix of similarities, each of length 1."""
+    # The factor of the row itself goes away with the normalisation: unit vectors cannot overflow.
+    own = unit_vectors(rows)
+    everyone = gather_rows(own if normalize else without_scale(rows, axis_name), axis_name)
+    return unit_vectors(jnp.matmul(own, everyone.T, precision=jax.lax.Precision.HIGHEST))
+
+
+def _mean_relation(
+    loss: jax.Array, where: jax.Array, average: str, axis_name: str | None
+) -> jax.Array:
+    if average == "distinct":
+        return masked_mean(loss, where, axis_name)
+    return axis_sum(jnp.sum(loss, where=where), axis_name) / loss.shape[1] ** loss.ndim
