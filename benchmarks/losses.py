@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 256, 1024], help="ddl")
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--classes", type=int, default=100_000)
-    parser.add_argument("--chunk", type=int, default=8192)
+    parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--size", type=int, default=512, help="of an embedding")
     parser.add_argument("--margin", default="arcface", choices=losses.MARGIN_NAMES)
     parser.add_argument("--precision", default=None, choices=("default", "high", "highest"))

@@ -44,9 +44,27 @@ def unit_vectors(vectors: jax.Array) -> jax.Array:
 
 
 def lengths(vectors: jax.Array) -> jax.Array:
-    """Euclidean lengths `[...]` of `[..., D]`; their gradient is the unit vector, 0 at length 0."""
+    """Euclidean length of every vector.
+
+    Args:
+      vectors: `[..., D]`.
+
+    Returns:
+      `[...]` in float32 or wider. A length below 1e-12 is given as 0, with gradient zero: that of
+      the square root is infinite there.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> lengths(jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+      [5.0, 0.0]
+    """
     x = at_least_float32(vectors)
-    return jnp.sum(x * jax.lax.stop_gradient(unit_vectors(x)), axis=-1)
+    # Squares of 1e20 leave float32: the largest entry is taken out first, and put back after.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1))
+    scale = jnp.where(largest >= _SMALLEST_NORM, largest, 1.0)
+    squares = jnp.sum((x / scale[..., None]) ** 2, axis=-1)
+    has_length = scale * jnp.sqrt(jax.lax.stop_gradient(squares)) >= _SMALLEST_NORM
+    return jnp.where(has_length, scale * jnp.sqrt(jnp.where(has_length, squares, 1.0)), 0.0)
 
 
 def cosine_logits(
@@ -87,9 +105,14 @@ def cosine_logits(
 def cosine_of_unit_rows(
     unit_rows: jax.Array, class_centers: jax.Array, *, precision: jax.lax.PrecisionLike
 ) -> jax.Array:
-    """`cosine_logits` of rows that are of length 1 already."""
-    centers = unit_vectors(class_centers).reshape(-1, class_centers.shape[-1])
-    cosine = jnp.matmul(unit_rows, centers.T, precision=precision)
+    """`cosine_logits` of rows that are of length 1 already.
+
+    The products are divided by the centres' lengths, which is less work than to divide the centres.
+    """
+    centers = at_least_float32(class_centers).reshape(-1, class_centers.shape[-1])
+    norms = lengths(centers)
+    inverse = jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1.0), 0.0)
+    cosine = jnp.matmul(unit_rows, centers.T, precision=precision) * inverse[None, :]
     if class_centers.ndim == 2:
         return cosine
     return jnp.max(cosine.reshape(len(unit_rows), *class_centers.shape[:2]), axis=2)

@@ -1,4 +1,4 @@
-"""Euclidean lengths that stay finite, with their gradients, for every norm from 0 to 1e15."""
+"""Relations between rows that a common factor does not change, finite for every norm."""
 
 import jax
 import jax.numpy as jnp
@@ -8,30 +8,6 @@ from ddl_jax.losses.cosine import at_least_float32
 
 # As for unit vectors: what is shorter has no direction, and the gradient of a length is one.
 _SMALLEST_LENGTH = 1e-12
-
-
-def lengths(vectors: jax.Array) -> jax.Array:
-    """Euclidean length of every vector.
-
-    Args:
-      vectors: `[..., D]`.
-
-    Returns:
-      `[...]` in float32 or wider. A length below 1e-12 is given as 0, with gradient zero: that of
-      the square root is infinite there.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> lengths(jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
-      [5.0, 0.0]
-    """
-    x = at_least_float32(vectors)
-    # Squares of 1e20 leave float32: the largest entry is taken out first, and put back after.
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1))
-    scale = jnp.where(largest >= _SMALLEST_LENGTH, largest, 1.0)
-    squares = jnp.sum((x / scale[..., None]) ** 2, axis=-1)
-    has_length = scale * jnp.sqrt(jax.lax.stop_gradient(squares)) >= _SMALLEST_LENGTH
-    return jnp.where(has_length, scale * jnp.sqrt(jnp.where(has_length, squares, 1.0)), 0.0)
 
 
 def without_scale(rows: jax.Array, axis_name: str | None) -> jax.Array:

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows, own_rows
-from ddl_jax.losses.cosine import at_least_float32, unit_vectors
-from ddl_jax.losses.distances import lengths, without_scale
+from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
+from ddl_jax.losses.distances import without_scale
 from ddl_jax.losses.masked import masked_log_sum_exp, masked_mean
 
 
