@@ -36,6 +36,14 @@ from ddl_jax.losses.margins import (
     margin_logits,
     named_margin,
 )
+from ddl_jax.losses.queue import (
+    EmbeddingQueue,
+    SimilarityQueue,
+    empty_embedding_queue,
+    empty_similarity_queue,
+    push_embeddings,
+    push_pairs,
+)
 from ddl_jax.losses.similarities import (
     PairSimilarities,
     hardest_negative_similarities,
@@ -44,10 +52,12 @@ from ddl_jax.losses.similarities import (
 )
 
 __all__ = [
+    "EmbeddingQueue",
     "Margin",
     "MarginInputs",
     "MarginSoftmaxAux",
     "PairSimilarities",
+    "SimilarityQueue",
     "arcface_logits",
     "arcface_margin",
     "combined_margin",
@@ -57,6 +67,8 @@ __all__ = [
     "cosine_logits",
     "distribution_distillation_loss",
     "earth_mover_distance",
+    "empty_embedding_queue",
+    "empty_similarity_queue",
     "hardest_negative_similarities",
     "js_divergence",
     "kl_divergence",
@@ -66,6 +78,8 @@ __all__ = [
     "order_loss",
     "pair_similarities",
     "positive_similarities",
+    "push_embeddings",
+    "push_pairs",
     "similarity_histogram",
     "unit_vectors",
 ]
