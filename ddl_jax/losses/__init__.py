@@ -36,6 +36,7 @@ from ddl_jax.losses.margins import (
     margin_logits,
     named_margin,
 )
+from ddl_jax.losses.mining import negative_similarities
 from ddl_jax.losses.queue import (
     EmbeddingQueue,
     SimilarityQueue,
@@ -75,6 +76,7 @@ __all__ = [
     "margin_logits",
     "margin_softmax_loss",
     "named_margin",
+    "negative_similarities",
     "order_loss",
     "pair_similarities",
     "positive_similarities",

@@ -66,6 +66,19 @@ def _hardest(mining: str) -> Callable[..., jax.Array]:
     return lambda rows: losses.hardest_negative_similarities(rows, IDENTITIES, mining=mining)[0]
 
 
+def _mined(mining: str, **options: Any) -> Callable[..., jax.Array]:
+    options["key"] = jax.random.key(0) if mining == "random" else None
+
+    def value(rows: jax.Array) -> jax.Array:
+        memory = losses.EmbeddingQueue(jnp.eye(3, SIZE), jnp.arange(3), jnp.array(2))
+        positive = jnp.linspace(-0.3, 0.3, ROWS)
+        return losses.negative_similarities(
+            rows, IDENTITIES, mining=mining, positive=positive, memory=memory, **options
+        )[0]
+
+    return value
+
+
 def _distillation(divergence: Callable) -> Callable[..., jax.Array]:
     def value(*arrays: jax.Array) -> jax.Array:
         teacher, *students = _similarities(arrays)
@@ -108,6 +121,9 @@ LOSSES = [
     Loss("positive_similarities", "pairs", losses.positive_similarities),
     Loss("hardest_negative_similarities[paper]", "vectors", _hardest("paper")),
     Loss("hardest_negative_similarities[tface]", "vectors", _hardest("tface")),
+    Loss("negative_similarities[top_k]", "vectors", _mined("top_k", count=3)),
+    Loss("negative_similarities[semi_hard]", "vectors", _mined("semi_hard", count=2)),
+    Loss("negative_similarities[random]", "vectors", _mined("random", count=2)),
     Loss("pair_similarities", "triples", _pair_similarities),
     Loss(
         "similarity_histogram",
