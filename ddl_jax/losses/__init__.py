@@ -23,6 +23,8 @@ from ddl_jax.losses.distributions import (
     kl_divergence,
     similarity_histogram,
 )
+from ddl_jax.losses.kl_bias import kl_bias
+from ddl_jax.losses.log_distributions import log_space_kl_divergence, similarity_log_histogram
 from ddl_jax.losses.margin_softmax import MarginSoftmaxAux, margin_softmax_loss
 from ddl_jax.losses.margins import (
     Margin,
@@ -72,7 +74,9 @@ __all__ = [
     "empty_similarity_queue",
     "hardest_negative_similarities",
     "js_divergence",
+    "kl_bias",
     "kl_divergence",
+    "log_space_kl_divergence",
     "margin_logits",
     "margin_softmax_loss",
     "named_margin",
@@ -83,5 +87,6 @@ __all__ = [
     "push_embeddings",
     "push_pairs",
     "similarity_histogram",
+    "similarity_log_histogram",
     "unit_vectors",
 ]

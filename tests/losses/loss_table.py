@@ -89,6 +89,11 @@ def _distillation(divergence: Callable) -> Callable[..., jax.Array]:
     return value
 
 
+def _kl_bias(*sets: jax.Array) -> jax.Array:
+    where = np.arange(ROWS) != 2
+    return losses.kl_bias(sets[0], sets[1], nodes=nodes_like(sets[0]), student_where=where)
+
+
 def _earth_mover(p: jax.Array, q: jax.Array) -> jax.Array:
     return losses.earth_mover_distance(p, q, nodes=nodes_like(p))
 
@@ -130,6 +135,14 @@ LOSSES = [
         "similarities",
         lambda s: losses.similarity_histogram(s, nodes=nodes_like(s)),
     ),
+    Loss(
+        "similarity_log_histogram",
+        "similarities",
+        lambda s: losses.similarity_log_histogram(s, nodes=nodes_like(s)),
+    ),
+    # It is as smooth for any numbers as for logarithms.
+    Loss("log_space_kl_divergence", "histograms", losses.log_space_kl_divergence),
+    Loss("kl_bias", "sets", _kl_bias),
     Loss("kl_divergence", "histograms", losses.kl_divergence),
     Loss("js_divergence", "histograms", losses.js_divergence),
     Loss("earth_mover_distance", "histograms", _earth_mover),
@@ -150,6 +163,7 @@ _SHAPES = {
     "faces": [(ROWS, SIZE)] * 6,  # two domains
     "cosine": [(ROWS, CLASSES)],
     "similarities": [(ROWS,)],
+    "sets": [(ROWS,)] * 2,
     "domains": [(ROWS,)] * 6,
     "histograms": [(NODES,)] * 2,
 }

@@ -25,7 +25,15 @@ from .loss_table import (
 )
 
 _MODULES = [f"ddl_jax.losses.{module.name}" for module in pkgutil.iter_modules(losses.__path__)]
-_KINDS_OF_LOSS = ("_loss", "_logits", "_similarities", "_histogram", "_divergence", "_distance")
+_KINDS_OF_LOSS = (
+    "_loss",
+    "_logits",
+    "_similarities",
+    "_histogram",
+    "_divergence",
+    "_distance",
+    "_bias",
+)
 
 
 def test_every_public_loss_is_in_the_table():
