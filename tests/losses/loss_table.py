@@ -79,14 +79,19 @@ def _mined(mining: str, **options: Any) -> Callable[..., jax.Array]:
     return value
 
 
-def _distillation(divergence: Callable) -> Callable[..., jax.Array]:
+def _distillation(divergence: Callable, **options: Any) -> Callable[..., jax.Array]:
     def value(*arrays: jax.Array) -> jax.Array:
         teacher, *students = _similarities(arrays)
         return losses.distribution_distillation_loss(
-            teacher, students, divergence=divergence, nodes=nodes_like(arrays[0])
+            teacher, students, divergence=divergence, nodes=nodes_like(arrays[0]), **options
         )[0]
 
     return value
+
+
+def _past(value: float) -> losses.SimilarityQueue:
+    similarities = jnp.linspace(value - 0.2, value + 0.2, 4)
+    return losses.SimilarityQueue(similarities, -similarities, jnp.array(3), jnp.array(2))
 
 
 def _kl_bias(*sets: jax.Array) -> jax.Array:
@@ -150,6 +155,16 @@ LOSSES = [
     Loss("distribution_distillation_loss[kl]", "domains", _distillation(losses.kl_divergence)),
     Loss("distribution_distillation_loss[js]", "domains", _distillation(losses.js_divergence)),
     Loss("distribution_distillation_loss[emd]", "domains", _distillation(_earth_mover)),
+    Loss(
+        "distribution_distillation_loss[log]",
+        "domains",
+        _distillation(losses.kl_divergence, log_space=True, correct_bias=True),
+    ),
+    Loss(
+        "distribution_distillation_loss[past]",
+        "domains",
+        _distillation(losses.kl_divergence, past=[_past(v) for v in (0.6, 0.3, 0.2)]),
+    ),
     Loss("distribution_distillation_loss[faces]", "faces", _faces),
 ]
 
