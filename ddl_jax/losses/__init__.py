@@ -56,6 +56,13 @@ from ddl_jax.losses.hard_examples import (
     hardest_rows,
     ohem_loss,
 )
+from ddl_jax.losses.kl_bias import (
+    kl_bias,
+)
+from ddl_jax.losses.log_distributions import (
+    log_space_kl_divergence,
+    similarity_log_histogram,
+)
 from ddl_jax.losses.magface import (
     magface_logits,
     magface_margin,
@@ -79,6 +86,9 @@ from ddl_jax.losses.margins import (
     normface_logits,
     normface_margin,
 )
+from ddl_jax.losses.mining import (
+    negative_similarities,
+)
 from ddl_jax.losses.misclassified import (
     mv_softmax_logits,
     mv_softmax_margin,
@@ -96,6 +106,14 @@ from ddl_jax.losses.partial_fc import (
     SampledClasses,
     sample_classes,
     update_rows,
+)
+from ddl_jax.losses.queue import (
+    EmbeddingQueue,
+    SimilarityQueue,
+    empty_embedding_queue,
+    empty_similarity_queue,
+    push_embeddings,
+    push_pairs,
 )
 from ddl_jax.losses.ranking import (
     Triplets,
@@ -126,11 +144,13 @@ from ddl_jax.losses.transport import (
 __all__ = [
     "MARGIN_NAMES",
     "AdaFaceState",
+    "EmbeddingQueue",
     "Margin",
     "MarginInputs",
     "MarginSoftmaxAux",
     "PairSimilarities",
     "SampledClasses",
+    "SimilarityQueue",
     "Triplets",
     "adaface_logits",
     "adaface_margin",
@@ -151,6 +171,8 @@ __all__ = [
     "earth_mover_distance",
     "elasticface_logits",
     "elasticface_margin",
+    "empty_embedding_queue",
+    "empty_similarity_queue",
     "feature_regression_loss",
     "filtered_margin",
     "focal_cross_entropy",
@@ -159,7 +181,9 @@ __all__ = [
     "hardest_triplets",
     "histogram_loss",
     "js_divergence",
+    "kl_bias",
     "kl_divergence",
+    "log_space_kl_divergence",
     "magface_logits",
     "magface_margin",
     "margin_logits",
@@ -167,16 +191,20 @@ __all__ = [
     "mv_softmax_logits",
     "mv_softmax_margin",
     "named_margin",
+    "negative_similarities",
     "normface_logits",
     "normface_margin",
     "ohem_loss",
     "order_loss",
     "pair_similarities",
     "positive_similarities",
+    "push_embeddings",
+    "push_pairs",
     "relational_angle_loss",
     "relational_distance_loss",
     "sample_classes",
     "similarity_histogram",
+    "similarity_log_histogram",
     "similarity_preserving_loss",
     "sinkhorn_distance",
     "soft_target_loss",

@@ -6,8 +6,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import gather_rows, own_rows
 from ddl_jax.losses.cosine import unit_vectors
+from ddl_jax.losses.mining import negative_similarities
+from ddl_jax.losses.queue import EmbeddingQueue
 
 
 class PairSimilarities(NamedTuple):
@@ -71,10 +72,12 @@ def hardest_negative_similarities(
 
     Returns:
       `(similarities[b], where[b])`: where is False for a row without any negative, whose similarity
-      is then 0. Equal maxima share the gradient.
+      is then 0. Of equal maxima the first one has the whole gradient: the backward pass moves two
+      rows a similarity, O(b D), as PyTorch's maximum does, where sharing would multiply a `[b, B]`
+      by a `[B, D]` matrix.
 
     Raises:
-      ValueError: unknown mining.
+      ValueError: unknown mining; `negative_similarities` knows more rules.
       AssertionError: ranks or shapes do not fit.
 
     Examples:
@@ -85,30 +88,9 @@ def hardest_negative_similarities(
       >>> similarities.tolist(), where.tolist()
       ([0.0, 0.0, 0.0], [True, True, True])
     """
-    chex.assert_rank(embeddings, 2)
     if mining not in ("paper", "tface"):
         raise ValueError(f"mining is {mining!r}; choose one of paper, tface")
-    everyone = unit_vectors(gather_rows(embeddings, axis_name))
-    own = own_rows(everyone, axis_name)
-    # Similarities are the data here: the accelerator's rounding must not enter them.
-    cosine = jnp.matmul(own, everyone.T, precision=jax.lax.Precision.HIGHEST)
-    numbers = jnp.arange(everyone.shape[0])
-    own_numbers = own_rows(numbers, axis_name)
-    if mining == "tface":
-        is_negative = numbers[None, :] > own_numbers[:, None]
-    else:
-        is_negative = numbers[None, :] != own_numbers[:, None]
-    if labels is not None:
-        chex.assert_rank(labels, 1)
-        chex.assert_type(labels, int)
-        chex.assert_equal_shape_prefix([embeddings, labels], 1)
-        is_negative &= gather_rows(labels, axis_name)[None, :] != labels[:, None]
-    if mining == "tface":
-        return jnp.max(jnp.where(is_negative, cosine, 0.0), axis=1), jnp.ones(own.shape[0], bool)
-    exists = jnp.any(is_negative, axis=1)
-    # Below every cosine, yet finite: the maximum over an empty row must not be -inf.
-    hardest = jnp.max(jnp.where(is_negative, cosine, -2.0), axis=1)
-    return jnp.where(exists, hardest, 0.0), exists
+    return negative_similarities(embeddings, labels, mining=mining, axis_name=axis_name)
 
 
 def pair_similarities(
@@ -119,9 +101,13 @@ def pair_similarities(
     *,
     minimum_positive: float = 0.0,
     mining: str = "paper",
+    count: int = 1,
+    fallback: str = "easiest",
+    key: jax.Array | None = None,
+    memory: EmbeddingQueue | None = None,
     axis_name: str | None = None,
 ) -> PairSimilarities:
-    """Positive and hardest negative similarities of one domain, as the DDL paper makes them.
+    """Positive and mined negative similarities of one domain, by default as the DDL paper has them.
 
     Positive pairs with a cosine of at most `minimum_positive` are taken for label errors and do not
     count. Negatives are mined among the singles.
@@ -132,13 +118,19 @@ def pair_similarities(
       second: `[b, D]` embeddings of the pairs' second images.
       labels: `[b]` identities of the singles; None says that all are different.
       minimum_positive: cosine at or below which a positive pair is dropped.
-      mining: see `hardest_negative_similarities`.
+      mining: see `negative_similarities`. "semi_hard" compares the negatives of row i with its
+        pair; where that is dropped, with nothing: the hardest negatives are taken.
+      count: negatives of a row.
+      fallback: see `negative_similarities`.
+      key: for mining "random", the same on all devices.
+      memory: past singles, among which negatives are looked for as well.
       axis_name: rows are the device's own part of the batch.
 
     Returns:
-      `PairSimilarities` of the own rows.
+      `PairSimilarities` of the own rows: `b` positive and `b * count` negative ones.
 
     Raises:
+      ValueError: see `negative_similarities`.
       AssertionError: ranks or shapes do not fit.
 
     Examples:
@@ -148,7 +140,16 @@ def pair_similarities(
       [False, False]
     """
     positive = positive_similarities(first, second)
-    negative, negative_where = hardest_negative_similarities(
-        singles, labels, mining=mining, axis_name=axis_name
+    counts = positive > minimum_positive
+    negative, negative_where = negative_similarities(
+        singles,
+        labels,
+        mining=mining,
+        count=count,
+        positive=jnp.where(counts, positive, jnp.inf),
+        fallback=fallback,
+        key=key,
+        memory=memory,
+        axis_name=axis_name,
     )
-    return PairSimilarities(positive, negative, positive > minimum_positive, negative_where)
+    return PairSimilarities(positive, negative, counts, negative_where)

@@ -101,14 +101,37 @@ def _hardest(mining: str) -> Callable[..., jax.Array]:
     return lambda rows: losses.hardest_negative_similarities(rows, IDENTITIES, mining=mining)[0]
 
 
-def _distillation(divergence: Callable) -> Callable[..., jax.Array]:
-    def value(*arrays: jax.Array) -> jax.Array:
-        teacher, *students = _similarities(arrays)
-        return losses.distribution_distillation_loss(
-            teacher, students, divergence=divergence, nodes=nodes_like(arrays[0])
+def _mined(mining: str, **options: Any) -> Callable[..., jax.Array]:
+    options["key"] = jax.random.key(0) if mining == "random" else None
+
+    def value(rows: jax.Array) -> jax.Array:
+        memory = losses.EmbeddingQueue(jnp.eye(3, SIZE), jnp.arange(3), jnp.array(2))
+        positive = jnp.linspace(-0.3, 0.3, ROWS)
+        return losses.negative_similarities(
+            rows, IDENTITIES, mining=mining, positive=positive, memory=memory, **options
         )[0]
 
     return value
+
+
+def _distillation(divergence: Callable, **options: Any) -> Callable[..., jax.Array]:
+    def value(*arrays: jax.Array) -> jax.Array:
+        teacher, *students = _similarities(arrays)
+        return losses.distribution_distillation_loss(
+            teacher, students, divergence=divergence, nodes=nodes_like(arrays[0]), **options
+        )[0]
+
+    return value
+
+
+def _past(value: float) -> losses.SimilarityQueue:
+    similarities = jnp.linspace(value - 0.2, value + 0.2, 4)
+    return losses.SimilarityQueue(similarities, -similarities, jnp.array(3), jnp.array(2))
+
+
+def _kl_bias(*sets: jax.Array) -> jax.Array:
+    where = np.arange(ROWS) != 2
+    return losses.kl_bias(sets[0], sets[1], nodes=nodes_like(sets[0]), student_where=where)
 
 
 def _earth_mover(p: jax.Array, q: jax.Array) -> jax.Array:
@@ -204,12 +227,23 @@ LOSSES = [
     Loss("positive_similarities", "pairs", losses.positive_similarities),
     Loss("hardest_negative_similarities[paper]", "vectors", _hardest("paper")),
     Loss("hardest_negative_similarities[tface]", "vectors", _hardest("tface")),
+    Loss("negative_similarities[top_k]", "vectors", _mined("top_k", count=3)),
+    Loss("negative_similarities[semi_hard]", "vectors", _mined("semi_hard", count=2)),
+    Loss("negative_similarities[random]", "vectors", _mined("random", count=2)),
     Loss("pair_similarities", "triples", _pair_similarities),
     Loss(
         "similarity_histogram",
         "similarities",
         lambda s: losses.similarity_histogram(s, nodes=nodes_like(s)),
     ),
+    Loss(
+        "similarity_log_histogram",
+        "similarities",
+        lambda s: losses.similarity_log_histogram(s, nodes=nodes_like(s)),
+    ),
+    # It is as smooth for any numbers as for logarithms.
+    Loss("log_space_kl_divergence", "histograms", losses.log_space_kl_divergence),
+    Loss("kl_bias", "sets", _kl_bias),
     Loss("kl_divergence", "histograms", losses.kl_divergence),
     Loss("js_divergence", "histograms", losses.js_divergence),
     Loss("earth_mover_distance", "histograms", _earth_mover),
@@ -217,6 +251,16 @@ LOSSES = [
     Loss("distribution_distillation_loss[kl]", "domains", _distillation(losses.kl_divergence)),
     Loss("distribution_distillation_loss[js]", "domains", _distillation(losses.js_divergence)),
     Loss("distribution_distillation_loss[emd]", "domains", _distillation(_earth_mover)),
+    Loss(
+        "distribution_distillation_loss[log]",
+        "domains",
+        _distillation(losses.kl_divergence, log_space=True, correct_bias=True),
+    ),
+    Loss(
+        "distribution_distillation_loss[past]",
+        "domains",
+        _distillation(losses.kl_divergence, past=[_past(v) for v in (0.6, 0.3, 0.2)]),
+    ),
     Loss("distribution_distillation_loss[faces]", "faces", _faces),
     Loss("histogram_loss", "domains", _histogram_losses),
     Loss("batch_pair_similarities", "vectors", _batch_pairs),
@@ -281,6 +325,7 @@ _SHAPES = {
     "cosine": [(ROWS, CLASSES)],
     "cosine and norms": [(ROWS, CLASSES), (ROWS,)],
     "similarities": [(ROWS,)],
+    "sets": [(ROWS,)] * 2,
     "domains": [(ROWS,)] * 6,
     "histograms": [(NODES,)] * 2,
     "entropies": [(ROWS,)],

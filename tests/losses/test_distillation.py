@@ -227,3 +227,107 @@ def test_a_mask_that_does_not_fit_is_refused():
         losses.distribution_distillation_loss(_EASY, [_where(_HARD, jnp.ones(3, bool), None)])
     with pytest.raises(AssertionError):
         losses.order_loss([_where(_HARD, jnp.ones(1, bool), None)])
+
+
+def test_log_space_has_the_same_terms_where_epsilon_hides_nothing():
+    loss, terms = losses.distribution_distillation_loss(_EASY, [_HARD], log_space=True)
+    expected, expected_terms = losses.distribution_distillation_loss(
+        _EASY, [_HARD], divergence=functools.partial(losses.kl_divergence, epsilon=1e-20)
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    for key, value in expected_terms.items():
+        np.testing.assert_allclose(terms[key], value, rtol=1e-3, err_msg=key)
+
+
+def test_log_space_pulls_where_the_default_does_not():
+    teacher = losses.PairSimilarities(jnp.full(4, 0.95), jnp.zeros(4))
+    student = losses.PairSimilarities(jnp.full(4, -0.95), jnp.zeros(4))
+
+    def divergence(student, log_space):
+        _, terms = losses.distribution_distillation_loss(teacher, [student], log_space=log_space)
+        return terms["positive_divergence"][0]
+
+    dead, alive = (jax.grad(divergence)(student, on).positive for on in (False, True))
+    np.testing.assert_allclose(dead, np.zeros(4), atol=1e-3)
+    assert (alive < -10).all()
+
+
+@pytest.mark.parametrize("log_space", [False, True])
+def test_the_corrected_divergence_is_the_divergence_less_the_bias(log_space: bool):
+    nodes = jnp.linspace(-1.0, 1.0, 101)
+    options = dict(log_space=log_space)
+    _, plain = losses.distribution_distillation_loss(_EASY, [_HARD, _HARDER], **options)
+    _, terms = losses.distribution_distillation_loss(
+        _EASY, [_HARD, _HARDER], correct_bias=True, **options
+    )
+    for sign in ("positive", "negative"):
+        teacher, *students = (getattr(d, sign) for d in (_EASY, _HARD, _HARDER))
+        bias = [losses.kl_bias(teacher, student, nodes=nodes) for student in students]
+        np.testing.assert_allclose(terms[f"{sign}_bias"], bias, rtol=1e-5)
+        expected = plain[f"{sign}_divergence"] - jnp.stack(bias)
+        np.testing.assert_allclose(terms[f"{sign}_divergence"], expected, rtol=1e-4, atol=1e-5)
+        assert f"{sign}_bias" not in plain
+
+
+def _past(domain: losses.PairSimilarities) -> losses.SimilarityQueue:
+    return losses.push_pairs(losses.empty_similarity_queue(30), domain)
+
+
+def test_the_past_enters_the_histograms_and_nothing_else():
+    whole = [_EASY, _HARD]
+    past = [_past(_domain(0.6)), _past(_domain(0.3, 0.2, count=8))]
+    joined = [
+        losses.PairSimilarities(
+            jnp.concatenate([d.positive, q.positive[: q.positive_filled]]),
+            jnp.concatenate([d.negative, q.negative[: q.negative_filled]]),
+        )
+        for d, q in zip(whole, past)
+    ]
+    options = dict(correct_bias=True)
+    _, terms = losses.distribution_distillation_loss(_EASY, [_HARD], past=past, **options)
+    _, expected = losses.distribution_distillation_loss(joined[0], joined[1:], **options)
+    _, batch = losses.distribution_distillation_loss(_EASY, [_HARD], **options)
+    for key in terms:
+        same = expected if key.endswith(("divergence", "bias")) else batch
+        np.testing.assert_allclose(terms[key], same[key], rtol=1e-4, err_msg=key)
+    assert np.abs(expected["order"] - batch["order"]) > 0.01
+
+
+def test_an_empty_past_changes_nothing_and_a_full_one_is_constant():
+    def loss(past, *domains):
+        return losses.distribution_distillation_loss(domains[0], domains[1:], past=past)[0]
+
+    empty = [losses.empty_similarity_queue(5)] * 2
+    expected, gradient = jax.value_and_grad(loss, 1)(None, _EASY, _HARD)
+    found, found_gradient = jax.value_and_grad(loss, 1)(empty, _EASY, _HARD)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found_gradient.positive, gradient.positive, rtol=1e-4, atol=1e-7)
+
+    def of_values(values):
+        return loss([_past(_EASY)._replace(positive=values)] * 2, _EASY, _HARD)
+
+    np.testing.assert_array_equal(jax.grad(of_values)(jnp.full(30, 0.5)), np.zeros(30))
+
+
+def test_a_past_can_stand_in_for_a_batch_of_which_nothing_counts():
+    empty = _where(_HARD, jnp.zeros(24, bool), jnp.zeros(24, bool))
+    _, terms = losses.distribution_distillation_loss(
+        _EASY, [empty], past=[_past(_EASY), _past(_HARD)]
+    )
+    assert terms["positive_divergence"][0] > 0.1 and terms["positive_mean"][1] == 0.0
+
+
+@pytest.mark.parametrize("option", ["log_space", "correct_bias"])
+def test_what_only_kl_can_do_is_told_in_one_line(option: str):
+    with pytest.raises(ValueError) as error:
+        losses.distribution_distillation_loss(
+            _EASY, [_HARD], divergence=losses.js_divergence, **{option: True}
+        )
+    assert str(error.value) == (
+        "divergence is js_divergence; log_space and correct_bias take kl_divergence alone"
+    )
+
+
+def test_a_queue_too_few_is_told_in_one_line():
+    with pytest.raises(ValueError, match="^past has 1 queues; give 2, one a domain$"):
+        losses.distribution_distillation_loss(_EASY, [_HARD], past=[_past(_EASY)])

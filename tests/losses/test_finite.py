@@ -45,7 +45,7 @@ def test_every_norm_alone_and_mixed(loss: Loss):
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, 1.0 + 2e-7, -1.0 - 2e-7])
 @pytest.mark.parametrize(
     "loss",
-    [loss for loss in LOSSES if loss.inputs in ("cosine", "similarities", "domains")],
+    [loss for loss in LOSSES if loss.inputs in ("cosine", "similarities", "sets", "domains")],
     ids=lambda loss: loss.name,
 )
 def test_cosines_at_and_beyond_the_ends(loss: Loss, value: float):

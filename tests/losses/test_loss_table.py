@@ -33,6 +33,7 @@ _KINDS_OF_LOSS = (
     "_divergence",
     "_distance",
     "_cross_entropy",
+    "_bias",
 )
 
 

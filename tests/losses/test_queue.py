@@ -1,0 +1,94 @@
+"""First in, first out; only what counts enters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ddl_jax import losses
+
+
+def _batch(positive, negative=(), positive_where=None) -> losses.PairSimilarities:
+    where = None if positive_where is None else jnp.array(positive_where)
+    return losses.PairSimilarities(jnp.array(positive), jnp.array(negative), where)
+
+
+def test_the_oldest_leave_first():
+    queue = losses.empty_similarity_queue(5)
+    for start in range(0, 9, 3):
+        queue = losses.push_pairs(queue, _batch([start + 0.0, start + 1.0, start + 2.0]))
+    np.testing.assert_array_equal(queue.positive, [6, 7, 8, 3, 4])
+    assert queue.positive_filled == 5 and queue.negative_filled == 0
+
+
+def test_what_does_not_count_does_not_enter():
+    queue = losses.empty_similarity_queue(4)
+    queue = losses.push_pairs(queue, _batch([1.0, 2.0, 3.0], [7.0], [True, False, True]))
+    np.testing.assert_array_equal(queue.positive, [1, 3, 0, 0])
+    assert (queue.positive_filled, queue.negative_filled) == (2, 1)
+    same = losses.push_pairs(queue, _batch([9.0], [], [False]))
+    jax.tree.map(np.testing.assert_array_equal, same, queue)
+
+
+def test_a_batch_larger_than_the_queue_fills_it():
+    queue = losses.push_pairs(losses.empty_similarity_queue(2), _batch([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(queue.positive, [1, 2])
+    assert queue.positive_filled == 2
+
+
+def test_embeddings_enter_as_unit_vectors_with_their_labels():
+    queue = losses.empty_embedding_queue(3, 2)
+    rows = jnp.array([[3.0, 4.0], [0.0, 1e15], [0.0, 0.0]])
+    queue = losses.push_embeddings(queue, rows, jnp.array([5, 6, 7]), where=rows[:, 1] > 0)
+    queue = losses.push_embeddings(queue, rows[:1], jnp.array([8]))
+    np.testing.assert_allclose(queue.embeddings, [[0.6, 0.8], [0.6, 0.8], [0.0, 1.0]], rtol=1e-6)
+    np.testing.assert_array_equal(queue.labels, [8, 5, 6])
+    assert queue.filled == 3
+
+
+def test_a_queue_keeps_its_dtypes_and_can_be_scanned():
+    """As a train step carries it: one structure from first to last, compiled once."""
+
+    def step(queue, values):
+        return losses.push_pairs(queue, losses.PairSimilarities(values, values)), None
+
+    start = losses.empty_similarity_queue(4)
+    queue, _ = jax.jit(lambda v: jax.lax.scan(step, start, v))(jnp.arange(6.0).reshape(3, 2))
+    np.testing.assert_array_equal(queue.positive, [4, 5, 2, 3])
+    half = losses.push_pairs(queue, _batch(jnp.zeros(2, jnp.bfloat16)))
+    for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(start), strict=True):
+        assert a.dtype == b.dtype
+
+
+def test_nothing_of_a_queue_has_a_gradient():
+    def total(values, rows):
+        queue = losses.push_pairs(losses.empty_similarity_queue(3), _batch(values))
+        memory = losses.push_embeddings(losses.empty_embedding_queue(3, 2), rows, jnp.arange(2))
+        return jnp.sum(queue.positive) + jnp.sum(memory.embeddings)
+
+    for gradient in jax.grad(total, (0, 1))(jnp.ones(2), jnp.ones((2, 2))):
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
+@pytest.mark.parametrize(
+    "make", [losses.empty_similarity_queue, lambda size: losses.empty_embedding_queue(size, 2)]
+)
+def test_a_size_below_1_is_told_in_one_line(make):
+    with pytest.raises(ValueError, match="^size is 0; give at least 1$"):
+        make(0)
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        lambda q: losses.push_embeddings(q, jnp.ones((2, 3)), jnp.arange(2)),
+        lambda q: losses.push_embeddings(q, jnp.ones((2, 2)), jnp.arange(3)),
+        lambda q: losses.push_embeddings(q, jnp.ones((2, 2)), jnp.ones(2)),
+        lambda q: losses.push_embeddings(q, jnp.ones((2, 2)), jnp.arange(2), where=jnp.ones(3)),
+        lambda q: losses.push_embeddings(q, jnp.ones(2), jnp.arange(2)),
+    ],
+    ids=["size", "label count", "label type", "where", "rank"],
+)
+def test_what_does_not_fit_is_refused(push):
+    with pytest.raises(AssertionError):
+        push(losses.empty_embedding_queue(4, 2))
