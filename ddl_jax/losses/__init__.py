@@ -107,6 +107,12 @@ from ddl_jax.losses.partial_fc import (
     sample_classes,
     update_rows,
 )
+from ddl_jax.losses.presets import (
+    DistillationPreset,
+    distillation_preset,
+    domain_pairs,
+    preset_distillation_loss,
+)
 from ddl_jax.losses.queue import (
     EmbeddingQueue,
     SimilarityQueue,
@@ -144,6 +150,7 @@ from ddl_jax.losses.transport import (
 __all__ = [
     "MARGIN_NAMES",
     "AdaFaceState",
+    "DistillationPreset",
     "EmbeddingQueue",
     "Margin",
     "MarginInputs",
@@ -167,7 +174,9 @@ __all__ = [
     "cross_resolution_loss",
     "curricularface_logits",
     "curricularface_margin",
+    "distillation_preset",
     "distribution_distillation_loss",
+    "domain_pairs",
     "earth_mover_distance",
     "elasticface_logits",
     "elasticface_margin",
@@ -198,6 +207,7 @@ __all__ = [
     "order_loss",
     "pair_similarities",
     "positive_similarities",
+    "preset_distillation_loss",
     "push_embeddings",
     "push_pairs",
     "relational_angle_loss",

@@ -184,6 +184,17 @@ def _transport_triplets(*rows: jax.Array) -> jax.Array:
     return losses.transport_triplet_loss(*_sets(*rows), margin=0.5, iterations=4)
 
 
+def _preset(name: str) -> Callable[..., jax.Array]:
+    labels = np.stack([IDENTITIES] * 6, axis=1)
+
+    def value(*faces: jax.Array) -> jax.Array:
+        # Widened here, or the stack, which is not the library's, would be in the narrow type.
+        wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in faces]
+        return losses.preset_distillation_loss(jnp.stack(wide, axis=1), labels, preset=name)[0]
+
+    return value
+
+
 _COMBINED = dict(m1=1.1, m2=0.3, m3=0.1)
 
 LOSSES = [
@@ -311,6 +322,8 @@ LOSSES = [
         "distilled",
         lambda *arrays: losses.cross_resolution_loss(*arrays, stop_teacher_gradient=False)[0],
     ),
+    Loss("preset_distillation_loss[paper]", "faces", _preset("paper")),
+    Loss("preset_distillation_loss[tface]", "faces", _preset("tface")),
 ]
 
 by_name = dict(argnames="loss", argvalues=LOSSES, ids=[loss.name for loss in LOSSES])

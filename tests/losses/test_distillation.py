@@ -28,16 +28,15 @@ _TFACE_NODES = np.arange(0.0, 1.0, 0.001)
 
 
 def _tface_loss(singles, first, second):
-    """As the released code: from raw features `[K+1, b, D]`, teacher first."""
+    """As the released code, by its preset: from raw features `[K+1, b, D]`, teacher first."""
+    faces = jnp.stack([singles, first, second], axis=2)  # [K+1, b, 3, D]
+    faces = jnp.concatenate(list(faces), axis=1)
+    # Its negatives do not look at labels.
+    labels = jnp.zeros(faces.shape[:2], int)
+    loss, terms = losses.preset_distillation_loss(faces, labels, preset="tface")
+    domains = losses.domain_pairs(faces, labels, preset="tface")
     nodes = jnp.asarray(_TFACE_NODES, singles.dtype)
     histogram = functools.partial(losses.similarity_histogram, nodes=nodes, gamma=50.0)
-    domains = [
-        losses.pair_similarities(*domain, mining="tface")
-        for domain in zip(singles, first, second, strict=True)
-    ]
-    loss, terms = losses.distribution_distillation_loss(
-        domains[0], domains[1:], nodes=nodes, gamma=50.0
-    )
     histograms = {
         "pos_hist": [histogram(d.positive, where=d.positive_where) for d in domains],
         "neg_hist": [histogram(d.negative, where=d.negative_where) for d in domains],

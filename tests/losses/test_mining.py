@@ -86,6 +86,14 @@ def test_fallbacks_of_semi_hard(fallback: str, expected, exists):
     np.testing.assert_allclose(found[2], *_cos(40), atol=1e-6)
 
 
+@pytest.mark.parametrize("fallback", ["easiest", "hardest", "none"])
+def test_a_semi_hard_negative_comes_before_any_other_however_far(fallback: str):
+    found, _ = _find(
+        _circle(0.0, 170.0, 95.0), mining="semi_hard", positive=jnp.full(3, -0.5), fallback=fallback
+    )
+    np.testing.assert_allclose(found[0], *_cos(170), atol=1e-6)
+
+
 def test_semi_hard_places_left_over_are_filled_by_the_fallback():
     rows, positive = _circle(0.0, 20.0, 40.0, 70.0), jnp.full(4, 0.5)
     options = dict(mining="semi_hard", positive=positive, count=3)
@@ -109,6 +117,18 @@ def test_random_negatives_are_distinct_and_uniform():
     for draws in (first, second):
         shares = [np.mean(np.abs(draws - c) < 1e-4) for c in _cos(10, 30, 100)]
         np.testing.assert_allclose(shares, np.full(3, 1 / 3), atol=0.05)
+
+
+def test_rows_draw_independently():
+    rows = _circle(0.0, 7.0, 40.0, 90.0, 170.0)
+    draw = jax.jit(lambda key: _find(rows, mining="random", key=key)[0][:2])
+    first, second = np.asarray(jax.vmap(draw)(jax.random.split(_KEY, 1500))).T
+    same = [
+        (np.abs(first - np.cos(np.radians(a))) < 1e-3)
+        & (np.abs(second - np.cos(np.radians(a - 7))) < 1e-3)
+        for a in (40, 90, 170)
+    ]
+    np.testing.assert_allclose(np.sum(same) / 1500, 3 / 16, atol=0.04)
 
 
 def test_random_negatives_depend_on_the_key_and_on_nothing_else():
