@@ -56,6 +56,7 @@ def center_loss(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; choose one of mean, sum")
+    labels = jnp.asarray(labels)
     rows, centers, has_class = _checked(embeddings, centers, labels, normalize)
     difference = rows - centers[jnp.where(has_class, labels, 0)]
     loss = 0.5 * jnp.sum(difference * difference, axis=1)
