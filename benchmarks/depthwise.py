@@ -10,7 +10,6 @@ and their ratio.
 import argparse
 import functools
 import statistics
-import time
 from collections.abc import Callable
 
 import jax
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.race import race
 from ddl_jax.models.depthwise import depthwise_convolution, grouped_convolution
 
 
@@ -39,7 +39,9 @@ def main() -> None:
         ("depthwise 3x3", taps, lambda x, k: depthwise_convolution(x, k, 1, 1), _grouped),
         ("1x1", matrix, _product, _pointwise),
     ):
-        used, convolution = _race(_both_ways(ours), _both_ways(library), x, kernel, options.rounds)
+        forms = {"used": ours, "library": library}
+        forms = {n: functools.partial(_both_ways(form), x, kernel) for n, form in forms.items()}
+        used, convolution = map(statistics.median, race(forms, options.rounds).values())
         print(
             f"{layer}: as used {used:.1f} ms, the library's convolution {convolution:.1f} ms, "
             f"{convolution / used:.1f} times as long"
@@ -66,18 +68,6 @@ def _both_ways(layer: Callable) -> Callable:
         return y, back(y)
 
     return jax.jit(run)
-
-
-def _race(first: Callable, second: Callable, x, kernel, rounds: int) -> tuple[float, float]:
-    """Median milliseconds of each, in turns: a busy machine slows both alike."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(rounds + 1):
-        for function, spent in zip((first, second), times):
-            start = time.perf_counter()
-            jax.block_until_ready(function(x, kernel))
-            if number:  # the first compiles
-                spent.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[0]), statistics.median(times[1])
 
 
 if __name__ == "__main__":

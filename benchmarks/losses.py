@@ -16,7 +16,6 @@ only, so any number of classes can be asked for.
 import argparse
 import functools
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.race import race
 from ddl_jax import losses
 
 
@@ -43,16 +43,8 @@ def main() -> None:
     {"ddl": _ddl, "classes": _classes, "memory": _memory}[options.what](options)
 
 
-def _race(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, in turns: a busy machine slows all alike."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(rounds + 2):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function())
-            if number > 1:  # the first compiles
-                times[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(spent) for name, spent in times.items()}
+def _medians(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    return {name: statistics.median(spent) for name, spent in race(functions, rounds).items()}
 
 
 def _ddl(options: argparse.Namespace) -> None:
@@ -64,7 +56,7 @@ def _ddl(options: argparse.Namespace) -> None:
         values = np.array([float(function()[0]) for function in (ours, theirs)])
         if abs(values[0] - values[1]) > 1e-3:
             raise AssertionError(f"the two implementations differ: {values}")
-        spent = _race({"jax": ours, "torch": theirs}, options.rounds)
+        spent = _medians({"jax": ours, "torch": theirs}, options.rounds)
         ratio = spent["torch"] / spent["jax"]
         print(
             f"b={batch}: jax {spent['jax']:.2f} ms, torch {spent['torch']:.2f}, {ratio:.1f} times"
@@ -140,7 +132,7 @@ def _classes(options: argparse.Namespace) -> None:
     centers = jax.random.normal(jax.random.key(0), (options.classes, options.size))
     labels = jnp.asarray(rng.integers(0, options.classes, options.rows), jnp.int32)
     forms = {"dense": _softmax(options, None), "chunks": _softmax(options, options.chunk)}
-    spent = _race(
+    spent = _medians(
         {name: functools.partial(form, rows, centers, labels) for name, form in forms.items()},
         options.rounds,
     )

@@ -15,67 +15,29 @@ returns: divide by the number of devices for sharded class centres, take the mea
 replicated parameters (`ddl_jax.parallel` does both).
 """
 
-from ddl_jax.losses.adaface import (
-    AdaFaceState,
-    adaface_logits,
-    adaface_margin,
-)
-from ddl_jax.losses.centers import (
-    center_loss,
-    updated_centers,
-)
-from ddl_jax.losses.cosine import (
-    cosine_logits,
-    unit_vectors,
-)
+from ddl_jax.losses.adaface import AdaFaceState, adaface_logits, adaface_margin
+from ddl_jax.losses.centers import center_loss, updated_centers
+from ddl_jax.losses.cosine import cosine_logits, unit_vectors
 from ddl_jax.losses.cross_resolution import (
     cross_resolution_loss,
     feature_regression_loss,
     soft_target_loss,
 )
-from ddl_jax.losses.curricularface import (
-    curricularface_logits,
-    curricularface_margin,
-)
-from ddl_jax.losses.distillation import (
-    distribution_distillation_loss,
-    order_loss,
-)
+from ddl_jax.losses.curricularface import curricularface_logits, curricularface_margin
+from ddl_jax.losses.distillation import distribution_distillation_loss, order_loss
 from ddl_jax.losses.distributions import (
     earth_mover_distance,
     js_divergence,
     kl_divergence,
     similarity_histogram,
 )
-from ddl_jax.losses.elasticface import (
-    elasticface_logits,
-    elasticface_margin,
-)
-from ddl_jax.losses.hard_examples import (
-    focal_cross_entropy,
-    hardest_rows,
-    ohem_loss,
-)
-from ddl_jax.losses.kl_bias import (
-    kl_bias,
-)
-from ddl_jax.losses.log_distributions import (
-    log_space_kl_divergence,
-    similarity_log_histogram,
-)
-from ddl_jax.losses.magface import (
-    magface_logits,
-    magface_margin,
-)
-from ddl_jax.losses.margin import (
-    Margin,
-    MarginInputs,
-    margin_logits,
-)
-from ddl_jax.losses.margin_softmax import (
-    MarginSoftmaxAux,
-    margin_softmax_loss,
-)
+from ddl_jax.losses.elasticface import elasticface_logits, elasticface_margin
+from ddl_jax.losses.hard_examples import focal_cross_entropy, hardest_rows, ohem_loss
+from ddl_jax.losses.kl_bias import kl_bias
+from ddl_jax.losses.log_distributions import log_space_kl_divergence, similarity_log_histogram
+from ddl_jax.losses.magface import magface_logits, magface_margin
+from ddl_jax.losses.margin import Margin, MarginInputs, margin_logits
+from ddl_jax.losses.margin_softmax import MarginSoftmaxAux, margin_softmax_loss
 from ddl_jax.losses.margins import (
     arcface_logits,
     arcface_margin,
@@ -86,27 +48,11 @@ from ddl_jax.losses.margins import (
     normface_logits,
     normface_margin,
 )
-from ddl_jax.losses.mining import (
-    negative_similarities,
-)
-from ddl_jax.losses.misclassified import (
-    mv_softmax_logits,
-    mv_softmax_margin,
-)
-from ddl_jax.losses.named_margin import (
-    MARGIN_NAMES,
-    filtered_margin,
-    named_margin,
-)
-from ddl_jax.losses.pair_histograms import (
-    batch_pair_similarities,
-    histogram_loss,
-)
-from ddl_jax.losses.partial_fc import (
-    SampledClasses,
-    sample_classes,
-    update_rows,
-)
+from ddl_jax.losses.mining import negative_similarities
+from ddl_jax.losses.misclassified import mv_softmax_logits, mv_softmax_margin
+from ddl_jax.losses.named_margin import MARGIN_NAMES, filtered_margin, named_margin
+from ddl_jax.losses.pair_histograms import batch_pair_similarities, histogram_loss
+from ddl_jax.losses.partial_fc import SampledClasses, sample_classes, update_rows
 from ddl_jax.losses.presets import (
     DistillationPreset,
     distillation_preset,
@@ -138,14 +84,8 @@ from ddl_jax.losses.similarities import (
     pair_similarities,
     positive_similarities,
 )
-from ddl_jax.losses.sphereface import (
-    sphereface_logits,
-    sphereface_margin,
-)
-from ddl_jax.losses.transport import (
-    sinkhorn_distance,
-    transport_triplet_loss,
-)
+from ddl_jax.losses.sphereface import sphereface_logits, sphereface_margin
+from ddl_jax.losses.transport import sinkhorn_distance, transport_triplet_loss
 
 __all__ = [
     "MARGIN_NAMES",

@@ -1,6 +1,7 @@
 """Reductions over a mapped axis that do nothing where there is none."""
 
 import jax
+import jax.numpy as jnp
 
 
 def axis_sum(value: jax.Array, axis_name: str | None) -> jax.Array:
@@ -25,3 +26,14 @@ def own_rows(rows: jax.Array, axis_name: str | None) -> jax.Array:
     size = rows.shape[0] // jax.lax.axis_size(axis_name)
     first = size * jax.lax.axis_index(axis_name)
     return jax.lax.dynamic_slice_in_dim(rows, first, size)
+
+
+def own_numbers(count: int, axis_name: str | None) -> jax.Array:
+    """Global numbers `[count]` of the rows, or classes, of which every device holds `count`."""
+    first = 0 if axis_name is None else count * jax.lax.axis_index(axis_name)
+    return first + jnp.arange(count)
+
+
+def is_other_row(own: int, everyone: int, axis_name: str | None) -> jax.Array:
+    """`[own, everyone]` bool, False where a row of the global batch is the own row itself."""
+    return jnp.arange(everyone)[None, :] != own_numbers(own, axis_name)[:, None]

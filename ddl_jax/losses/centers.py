@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_sum, gather_rows
+from ddl_jax.losses.checks import check_option
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
 from ddl_jax.losses.masked import masked_mean
 
@@ -54,10 +55,9 @@ def center_loss(
       Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016,
       https://ydwen.github.io/papers/WenECCV16.pdf
     """
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction is {reduction!r}; choose one of mean, sum")
-    labels = jnp.asarray(labels)
-    rows, centers, has_class = _checked(embeddings, centers, labels, normalize)
+    check_option("reduction", reduction, ("mean", "sum"))
+    rows, centers, labels = _checked(embeddings, centers, labels, normalize)
+    has_class = _has_class(labels, centers)
     difference = rows - centers[jnp.where(has_class, labels, 0)]
     loss = 0.5 * jnp.sum(difference * difference, axis=1)
     if reduction == "sum":
@@ -109,11 +109,11 @@ def updated_centers(
       Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016,
       https://ydwen.github.io/papers/WenECCV16.pdf
     """
-    rows, centers, _ = _checked(embeddings, centers, labels, normalize)
+    rows, centers, labels = _checked(embeddings, centers, labels, normalize)
     rows, labels = gather_rows(rows, axis_name), gather_rows(labels, axis_name)
     rows, centers = jax.lax.stop_gradient((rows, centers))
     count = centers.shape[0]
-    has_class = (labels >= 0) & (labels < count)
+    has_class = _has_class(labels, centers)
     # A number past the end is dropped by the scatter; a negative one would count from the end.
     row_class = jnp.where(has_class, labels, count)
     numbers = jnp.zeros(count, rows.dtype).at[row_class].add(1.0, mode="drop")
@@ -125,7 +125,7 @@ def updated_centers(
 def _checked(
     embeddings: jax.Array, centers: jax.Array, labels: jax.Array, normalize: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Rows and centres in one wide dtype, and which rows have a class."""
+    """Rows and centres in one wide dtype, and the labels, as arrays of jax."""
     chex.assert_rank([embeddings, centers, labels], [2, 2, 1])
     chex.assert_equal_shape_prefix([embeddings, labels], 1)
     chex.assert_equal_shape_suffix([embeddings, centers], 1)
@@ -133,5 +133,8 @@ def _checked(
     rows = unit_vectors(embeddings) if normalize else at_least_float32(jnp.asarray(embeddings))
     centers = at_least_float32(jnp.asarray(centers))
     dtype = jnp.promote_types(rows.dtype, centers.dtype)
-    has_class = (labels >= 0) & (labels < centers.shape[0])
-    return rows.astype(dtype), centers.astype(dtype), has_class
+    return rows.astype(dtype), centers.astype(dtype), jnp.asarray(labels)
+
+
+def _has_class(labels: jax.Array, centers: jax.Array) -> jax.Array:
+    return (labels >= 0) & (labels < centers.shape[0])

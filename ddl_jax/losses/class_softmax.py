@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import axis_max, axis_sum
+from ddl_jax.losses.axis import axis_max, axis_sum, own_numbers
 from ddl_jax.losses.cosine import cosine_of_unit_rows, unit_vectors
 from ddl_jax.losses.margin import Margin, MarginInputs, updated_inputs
 
@@ -36,9 +36,7 @@ class ClassCenters(NamedTuple):
     @property
     def numbers(self) -> jax.Array:
         """Global numbers `[C]` of the classes."""
-        count = self.centers.shape[0]
-        first = 0 if self.axis_name is None else count * jax.lax.axis_index(self.axis_name)
-        return first + jnp.arange(count)
+        return own_numbers(self.centers.shape[0], self.axis_name)
 
 
 class ClassSoftmax(NamedTuple):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ddl_jax.losses.checks import check_shapes
 
 # Below this norm a vector has no usable direction: 1/norm would carry gradients of 1e12 and more.
-_SMALLEST_NORM = 1e-12
+SMALLEST_NORM = 1e-12
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
@@ -39,7 +39,7 @@ def unit_vectors(vectors: jax.Array) -> jax.Array:
     x = x / jnp.where(largest > 0, largest, 1.0)
     squares = jnp.sum(x * x, axis=-1, keepdims=True)
     # The inner where keeps the untaken branch finite too: 0 * inf in a gradient is NaN.
-    has_direction = largest * jnp.sqrt(jax.lax.stop_gradient(squares)) >= _SMALLEST_NORM
+    has_direction = largest * jnp.sqrt(jax.lax.stop_gradient(squares)) >= SMALLEST_NORM
     return jnp.where(has_direction, x * jax.lax.rsqrt(jnp.where(has_direction, squares, 1.0)), 0.0)
 
 
@@ -61,9 +61,9 @@ def lengths(vectors: jax.Array) -> jax.Array:
     x = at_least_float32(vectors)
     # Squares of 1e20 leave float32: the largest entry is taken out first, and put back after.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1))
-    scale = jnp.where(largest >= _SMALLEST_NORM, largest, 1.0)
+    scale = jnp.where(largest >= SMALLEST_NORM, largest, 1.0)
     squares = jnp.sum((x / scale[..., None]) ** 2, axis=-1)
-    has_length = scale * jnp.sqrt(jax.lax.stop_gradient(squares)) >= _SMALLEST_NORM
+    has_length = scale * jnp.sqrt(jax.lax.stop_gradient(squares)) >= SMALLEST_NORM
     return jnp.where(has_length, scale * jnp.sqrt(jnp.where(has_length, squares, 1.0)), 0.0)
 
 

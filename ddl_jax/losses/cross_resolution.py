@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
-from ddl_jax.losses.masked import masked_mean
+from ddl_jax.losses.masked import masked_mean, which_count
 
 
 def feature_regression_loss(
@@ -53,7 +53,7 @@ def feature_regression_loss(
     teacher = jax.lax.stop_gradient(teacher) if stop_teacher_gradient else teacher
     prepared = unit_vectors if normalize else at_least_float32
     squares = jnp.sum((prepared(student) - prepared(teacher)) ** 2, axis=1)
-    return masked_mean(squares, _counts(squares, where), axis_name)
+    return masked_mean(squares, which_count(squares, where), axis_name)
 
 
 def soft_target_loss(
@@ -110,7 +110,7 @@ def soft_target_loss(
     student = jax.nn.log_softmax(at_least_float32(student_logits) / temperature)
     teacher = jax.nn.log_softmax(at_least_float32(teacher_logits) / temperature)
     divergence = temperature**2 * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=1)
-    return masked_mean(divergence, _counts(divergence, where), axis_name)
+    return masked_mean(divergence, which_count(divergence, where), axis_name)
 
 
 def cross_resolution_loss(
@@ -179,9 +179,3 @@ def cross_resolution_loss(
     soft = soft_target_loss(student_logits, teacher_logits, temperature=temperature, **options)
     loss = regression_weight * regression + soft_target_weight * soft
     return loss, {"regression": regression, "soft_target": soft}
-
-
-def _counts(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    counts = jnp.ones(values.shape, bool) if where is None else where
-    chex.assert_equal_shape([values, counts])
-    return counts

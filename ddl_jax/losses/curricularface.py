@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_sum
 from ddl_jax.losses.checks import check_option, check_range
-from ddl_jax.losses.margin import Margin, MarginInputs, angular_target, margin_logits
+from ddl_jax.losses.margin import BEYOND_PI, Margin, MarginInputs, angular_target, margin_logits
 
 
 def curricularface_margin(
@@ -18,7 +18,7 @@ def curricularface_margin(
     beyond_pi: str = "monotone",
 ) -> Margin:
     """The curricular margin as a `Margin`, whose state is t; see `curricularface_logits`."""
-    check_option("beyond_pi", beyond_pi, ("monotone", "easy", "none"))
+    check_option("beyond_pi", beyond_pi, BEYOND_PI)
     check_range("margin", margin, 0.0, math.pi, "in radians")
     check_range("scale", scale, 0.0)
     check_range("update_rate", update_rate, 0.0, 1.0)

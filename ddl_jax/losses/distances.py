@@ -4,10 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_max
-from ddl_jax.losses.cosine import at_least_float32
-
-# As for unit vectors: what is shorter has no direction, and the gradient of a length is one.
-_SMALLEST_LENGTH = 1e-12
+from ddl_jax.losses.cosine import SMALLEST_NORM, at_least_float32
 
 
 def without_scale(rows: jax.Array, axis_name: str | None) -> jax.Array:
@@ -30,5 +27,5 @@ def without_scale(rows: jax.Array, axis_name: str | None) -> jax.Array:
     """
     x = at_least_float32(rows)
     largest = axis_max(jax.lax.stop_gradient(jnp.max(jnp.abs(x))), axis_name)
-    usable = largest >= _SMALLEST_LENGTH
+    usable = largest >= SMALLEST_NORM
     return jnp.where(usable, x / jnp.where(usable, largest, 1.0), 0.0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ddl_jax.losses.axis import axis_sum
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distributions import kl_divergence
+from ddl_jax.losses.masked import which_count
 from ddl_jax.losses.queue import SimilarityQueue
 from ddl_jax.losses.set_divergence import (
     Comparison,
@@ -180,8 +181,12 @@ def _sets(
     axis_name: str | None,
 ) -> tuple[list[SimilaritySet], list[SimilaritySet]]:
     """What the histograms are made of: positive and negative sets, one a domain."""
-    positive = [SimilaritySet(d.positive, _all(d.positive, d.positive_where)) for d in domains]
-    negative = [SimilaritySet(d.negative, _all(d.negative, d.negative_where)) for d in domains]
+    positive = [
+        SimilaritySet(d.positive, which_count(d.positive, d.positive_where)) for d in domains
+    ]
+    negative = [
+        SimilaritySet(d.negative, which_count(d.negative, d.negative_where)) for d in domains
+    ]
     if past is None:
         return positive, negative
     if len(past) != len(domains):
@@ -196,10 +201,6 @@ def _sets(
             for s, queue in zip(negative, past, strict=True)
         ],
     )
-
-
-def _all(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    return jnp.ones(values.shape, bool) if where is None else where
 
 
 def _widened(domain: PairSimilarities) -> PairSimilarities:
@@ -217,9 +218,8 @@ def _means(
 
 def _mean(values: jax.Array, where: jax.Array | None, axis_name: str | None) -> _Mean:
     values = at_least_float32(values)
-    counts = _all(values, where)
+    counts = which_count(values, where)
     chex.assert_rank(values, 1)
-    chex.assert_equal_shape([values, counts])
     total = axis_sum(jnp.sum(values, where=counts), axis_name)
     number = axis_sum(jnp.sum(counts), axis_name)
     return _Mean(total / jnp.maximum(number, 1), number > 0)

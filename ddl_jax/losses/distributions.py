@@ -7,6 +7,7 @@ from jax.scipy.special import rel_entr
 
 from ddl_jax.losses.axis import axis_max, axis_sum
 from ddl_jax.losses.cosine import at_least_float32
+from ddl_jax.losses.masked import which_count
 
 
 def similarity_histogram(
@@ -63,8 +64,7 @@ def bump_exponents(
     """Logarithms `[n, R]` of the bumps of all similarities, and `[n, 1]` bool which count."""
     chex.assert_rank([similarities, nodes], 1)
     similarities = at_least_float32(similarities)
-    counts = jnp.ones(similarities.shape, bool) if where is None else where
-    chex.assert_equal_shape([similarities, counts])
+    counts = which_count(similarities, where)
     distance = similarities[:, None] - nodes.astype(similarities.dtype)[None, :]
     return -gamma * distance**2, counts[:, None]
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.checks import check_option, check_range
-from ddl_jax.losses.margin import Margin, MarginInputs, angular_target, margin_logits
+from ddl_jax.losses.margin import BEYOND_PI, Margin, MarginInputs, angular_target, margin_logits
 
 
 def elasticface_margin(
@@ -19,7 +19,7 @@ def elasticface_margin(
     """The randomly drawn margin as a `Margin`, which needs a `key`; see `elasticface_logits`."""
     check_option("kind", kind, ("arcface", "cosface"))
     check_option("assignment", assignment, ("random", "ranked"))
-    check_option("beyond_pi", beyond_pi, ("monotone", "easy", "none"))
+    check_option("beyond_pi", beyond_pi, BEYOND_PI)
     mean = {"arcface": 0.5, "cosface": 0.35}[kind] if margin is None else margin
     check_range("margin", mean, 0.0, jnp.pi if kind == "arcface" else 2.0)
     check_range("deviation", deviation, 0.0)

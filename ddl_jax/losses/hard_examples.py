@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows, own_rows
 from ddl_jax.losses.cosine import at_least_float32
-from ddl_jax.losses.masked import masked_mean
+from ddl_jax.losses.masked import masked_mean, which_count
 
 
 def hardest_rows(
@@ -44,8 +44,7 @@ def hardest_rows(
     if number is not None and number < 1:
         raise ValueError(f"number is {number}; choose at least 1")
     chex.assert_rank(row_losses, 1)
-    counts = jnp.ones(row_losses.shape, bool) if where is None else where
-    chex.assert_equal_shape([row_losses, counts])
+    counts = which_count(row_losses, where)
     constant = jax.lax.stop_gradient(at_least_float32(row_losses))
     hardness = gather_rows(jnp.where(counts, constant, -jnp.inf), axis_name)
     counts = gather_rows(counts, axis_name)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ddl_jax.losses.checks import check_option, check_range
 from ddl_jax.losses.cosine import at_least_float32
-from ddl_jax.losses.margin import Margin, MarginInputs, angular_target, margin_logits
+from ddl_jax.losses.margin import BEYOND_PI, Margin, MarginInputs, angular_target, margin_logits
 
 
 def magface_margin(
@@ -20,7 +20,7 @@ def magface_margin(
     beyond_pi: str = "monotone",
 ) -> Margin:
     """The magnitude-aware margin as a `Margin` with a regularizer; see `magface_logits`."""
-    check_option("beyond_pi", beyond_pi, ("monotone", "easy", "none"))
+    check_option("beyond_pi", beyond_pi, BEYOND_PI)
     check_range("lower_norm", lower_norm, 1e-6)
     check_range("upper_norm", upper_norm - lower_norm, 1e-6, unit="above lower_norm")
     check_range("lower_margin", lower_margin, 0.0, math.pi, "in radians")

@@ -137,6 +137,10 @@ def angle(cosine: jax.Array) -> jax.Array:
     return jnp.arctan2(sine(cosine), cosine)
 
 
+# What a margin on the angle may do where the moved angle exceeds pi; see `angular_target`.
+BEYOND_PI = ("monotone", "easy", "none")
+
+
 def angular_target(cosine: jax.Array, margin: jax.typing.ArrayLike, beyond_pi: str) -> jax.Array:
     """cos(theta + margin), and what a reference does where it would rise again.
 

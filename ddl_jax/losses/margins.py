@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.checks import check_option, check_range
-from ddl_jax.losses.margin import Margin, MarginInputs, angle, angular_target, margin_logits
+from ddl_jax.losses.margin import (
+    BEYOND_PI,
+    Margin,
+    MarginInputs,
+    angle,
+    angular_target,
+    margin_logits,
+)
 
 
 def arcface_margin(
@@ -17,7 +24,7 @@ def arcface_margin(
     gradient: str = "exact",
 ) -> Margin:
     """The additive angular margin as a `Margin`; see `arcface_logits`."""
-    check_option("beyond_pi", beyond_pi, ("monotone", "easy", "none"))
+    check_option("beyond_pi", beyond_pi, BEYOND_PI)
     check_option("gradient", gradient, ("exact", "straight_through"))
     check_range("margin", margin, 0.0, math.pi, "in radians")
     check_range("scale", scale, 0.0)

@@ -1,9 +1,23 @@
 """Means and sums over what counts, safe where nothing does."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_sum
+
+
+def which_count(values: jax.Array, where: jax.Array | None) -> jax.Array:
+    """bool of the shape of `values`: `where`, or all of them where it is None.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> which_count(jnp.array([1.0, 3.0]), None).tolist()
+      [True, True]
+    """
+    counts = jnp.ones(values.shape, bool) if where is None else where
+    chex.assert_equal_shape([values, counts])
+    return counts
 
 
 def masked_mean(values: jax.Array, where: jax.Array, axis_name: str | None) -> jax.Array:

@@ -4,7 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import gather_rows, own_rows
+from ddl_jax.losses.axis import gather_rows, own_numbers
+from ddl_jax.losses.checks import check_option
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
 from ddl_jax.losses.queue import EmbeddingQueue
 
@@ -77,7 +78,7 @@ def negative_similarities(
         past = jax.lax.stop_gradient(memory.embeddings).astype(own.dtype)
         candidates = jnp.concatenate([candidates, past])
     _check(mining, count, positive, fallback, key, memory, labels, len(candidates))
-    numbers = own_rows(jnp.arange(len(own) * _devices(axis_name)), axis_name)
+    numbers = own_numbers(len(own), axis_name)
     is_negative = _is_negative(labels, numbers, len(candidates), mining, memory, axis_name)
     # Similarities are the data here: the accelerator's rounding must not enter them.
     cosine = jax.lax.stop_gradient(
@@ -100,10 +101,8 @@ def negative_similarities(
 
 
 def _check(mining, count, positive, fallback, key, memory, labels, candidates: int) -> None:
-    if mining not in MININGS:
-        raise ValueError(f"mining is {mining!r}; choose one of {', '.join(MININGS)}")
-    if fallback not in FALLBACKS:
-        raise ValueError(f"fallback is {fallback!r}; choose one of {', '.join(FALLBACKS)}")
+    check_option("mining", mining, MININGS)
+    check_option("fallback", fallback, FALLBACKS)
     if mining in ("paper", "tface") and count != 1:
         raise ValueError(f"count is {count}; mining {mining!r} takes 1 (top_k takes more)")
     if not 1 <= count <= candidates:
@@ -116,10 +115,6 @@ def _check(mining, count, positive, fallback, key, memory, labels, candidates: i
         raise ValueError("memory is given; mining 'tface' looks at the batch alone")
     if memory is not None and labels is None:
         raise ValueError("labels is None; a memory holds rows of the same identities, so give them")
-
-
-def _devices(axis_name: str | None) -> int:
-    return 1 if axis_name is None else jax.lax.axis_size(axis_name)
 
 
 def _is_negative(

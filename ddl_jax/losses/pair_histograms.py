@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_sum, gather_rows, own_rows
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
+from ddl_jax.losses.masked import which_count
 from ddl_jax.losses.similarities import PairSimilarities
 
 
@@ -119,9 +120,8 @@ def _histogram(
 ) -> jax.Array:
     """Linear-interpolation histogram `[R]` with sum 1; zeros when nothing counts."""
     values = at_least_float32(values)
-    counts = jnp.ones(values.shape, bool) if where is None else where
+    counts = which_count(values, where)
     chex.assert_rank(values, 1)
-    chex.assert_equal_shape([values, counts])
     nodes = nodes.astype(values.dtype)
     values = jnp.clip(values, nodes[0], nodes[-1])[:, None]
     step = jnp.diff(nodes)

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.losses.checks import check_option
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distillation import distribution_distillation_loss
 from ddl_jax.losses.distributions import kl_divergence
@@ -99,8 +100,7 @@ def distillation_preset(name: str) -> DistillationPreset:
       >>> losses.distillation_preset("tface").nodes
       1000
     """
-    if name not in _PRESETS:
-        raise ValueError(f"preset is {name!r}; choose one of {', '.join(_PRESETS)}")
+    check_option("preset", name, tuple(_PRESETS))
     return _PRESETS[name]
 
 

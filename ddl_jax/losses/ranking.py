@@ -6,7 +6,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import gather_rows, own_rows
+from ddl_jax.losses.axis import gather_rows, is_other_row
+from ddl_jax.losses.checks import check_option
 from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
 from ddl_jax.losses.distances import without_scale
 from ddl_jax.losses.masked import masked_log_sum_exp, masked_mean
@@ -178,8 +179,7 @@ def supervised_contrastive_loss(
     """
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; choose one above 0")
-    if variant not in ("out", "in"):
-        raise ValueError(f"variant is {variant!r}; choose one of out, in")
+    check_option("variant", variant, ("out", "in"))
     is_positive, is_negative = _relations(embeddings, labels, axis_name)
     rows = unit_vectors(embeddings)
     everyone = gather_rows(rows, axis_name)
@@ -202,7 +202,6 @@ def _relations(
     chex.assert_equal_shape_prefix([embeddings, labels], 1)
     chex.assert_type(labels, int)
     all_labels = gather_rows(labels, axis_name)
-    numbers = jnp.arange(all_labels.shape[0])
-    is_other = numbers[None, :] != own_rows(numbers, axis_name)[:, None]
+    is_other = is_other_row(len(labels), len(all_labels), axis_name)
     is_same = all_labels[None, :] == labels[:, None]
     return is_same & is_other, ~is_same

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ddl_jax.losses.axis import axis_sum, gather_rows, own_rows
+from ddl_jax.losses.axis import axis_sum, gather_rows, is_other_row
+from ddl_jax.losses.checks import check_option
 from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
 from ddl_jax.losses.distances import without_scale
 from ddl_jax.losses.masked import masked_mean
@@ -59,12 +60,12 @@ def relational_distance_loss(
     References:
       Park et al., Relational Knowledge Distillation, CVPR 2019, https://arxiv.org/abs/1904.05068
     """
-    _check_average(average)
+    check_option("average", average, ("distinct", "all"))
     student, teacher = _flat(student, teacher, stop_teacher_gradient)
     student = _relative_distances(student, normalize, axis_name)
     teacher = _relative_distances(teacher, normalize, axis_name)
     loss = optax.losses.huber_loss(student, teacher)
-    return _mean_relation(loss, _is_other(student.shape[1], axis_name), average, axis_name)
+    return _mean_relation(loss, is_other_row(*student.shape, axis_name), average, axis_name)
 
 
 def relational_angle_loss(
@@ -118,13 +119,13 @@ def relational_angle_loss(
     References:
       Park et al., Relational Knowledge Distillation, CVPR 2019, https://arxiv.org/abs/1904.05068
     """
-    _check_average(average)
+    check_option("average", average, ("distinct", "all"))
     student, teacher = _flat(student, teacher, stop_teacher_gradient)
     loss = optax.losses.huber_loss(
         _angle_cosines(student, normalize, axis_name), _angle_cosines(teacher, normalize, axis_name)
     )
-    is_other = _is_other(loss.shape[1], axis_name)
-    count = loss.shape[1]
+    own, count, _ = loss.shape
+    is_other = is_other_row(own, count, axis_name)
     is_triple = is_other[:, :, None] & is_other[:, None, :] & ~jnp.eye(count, dtype=bool)[None]
     return _mean_relation(loss, is_triple, average, axis_name)
 
@@ -178,11 +179,6 @@ def similarity_preserving_loss(
     return axis_sum(jnp.sum((student - teacher) ** 2), axis_name) / count**2
 
 
-def _check_average(average: str) -> None:
-    if average not in ("distinct", "all"):
-        raise ValueError(f"average is {average!r}; choose one of distinct, all")
-
-
 def _flat(
     student: jax.Array, teacher: jax.Array, stop_teacher_gradient: bool
 ) -> tuple[jax.Array, jax.Array]:
@@ -191,12 +187,6 @@ def _flat(
     teacher = jax.lax.stop_gradient(teacher) if stop_teacher_gradient else teacher
     student, teacher = at_least_float32(student), at_least_float32(teacher)
     return student.reshape(student.shape[0], -1), teacher.reshape(teacher.shape[0], -1)
-
-
-def _is_other(count: int, axis_name: str | None) -> jax.Array:
-    """`[b, B]`, False for an own row and itself."""
-    numbers = jnp.arange(count)
-    return numbers[None, :] != own_rows(numbers, axis_name)[:, None]
 
 
 def _differences(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax.Array:
@@ -208,7 +198,7 @@ def _differences(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax
 def _relative_distances(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax.Array:
     """Distances `[b, B]` over their mean; 0 when all rows are equal."""
     distance = lengths(_differences(rows, normalize, axis_name))
-    mean = masked_mean(distance, _is_other(distance.shape[1], axis_name), axis_name)
+    mean = masked_mean(distance, is_other_row(*distance.shape, axis_name), axis_name)
     return distance / jnp.where(mean > 0, mean, 1.0)
 
 

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.losses.checks import check_option
 from ddl_jax.losses.cosine import unit_vectors
 from ddl_jax.losses.mining import negative_similarities
 from ddl_jax.losses.queue import EmbeddingQueue
@@ -88,8 +89,7 @@ def hardest_negative_similarities(
       >>> similarities.tolist(), where.tolist()
       ([0.0, 0.0, 0.0], [True, True, True])
     """
-    if mining not in ("paper", "tface"):
-        raise ValueError(f"mining is {mining!r}; choose one of paper, tface")
+    check_option("mining", mining, ("paper", "tface"))
     return negative_similarities(embeddings, labels, mining=mining, axis_name=axis_name)
 
 

@@ -6,8 +6,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.losses.checks import check_option
 from ddl_jax.losses.cosine import unit_vectors
-from ddl_jax.losses.masked import masked_mean
+from ddl_jax.losses.masked import masked_mean, which_count
 
 
 def sinkhorn_distance(
@@ -150,16 +151,14 @@ def transport_triplet_loss(
       Qian et al., OTFace: Hard Samples Guided Optimal Transport Loss for Deep Face Representation,
       2022, https://arxiv.org/abs/2203.14461
     """
-    if average not in ("active", "all"):
-        raise ValueError(f"average is {average!r}; choose one of active, all")
+    check_option("average", average, ("active", "all"))
     chex.assert_rank([anchor, positive, negative], 3)
     options = dict(epsilon=epsilon, iterations=iterations)
     gap = sinkhorn_distance(anchor, positive, **options) - sinkhorn_distance(
         anchor, negative, **options
     )
     loss = jnp.maximum(gap + margin, 0.0)
-    counts = jnp.ones(loss.shape, bool) if where is None else where
-    chex.assert_equal_shape([loss, counts])
+    counts = which_count(loss, where)
     if average == "all":
         return masked_mean(loss, counts, axis_name)
     return masked_mean(loss, counts & (loss > 0), axis_name)

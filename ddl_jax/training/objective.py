@@ -168,33 +168,14 @@ def _distillation_loss(
     embeddings: jax.Array, labels: jax.Array, domains: tuple[str, ...], options: Distillation
 ) -> tuple[jax.Array, Metrics]:
     """The DDL of a ddl batch, and its unweighted terms by domain."""
-    similarities = [
-        losses.pair_similarities(
-            embeddings[:, 3 * k],
-            embeddings[:, 3 * k + 1],
-            embeddings[:, 3 * k + 2],
-            labels[:, 3 * k],
-            minimum_positive=options.minimum_positive,
-            mining=options.mining,
-            axis_name=parallel.AXIS,
-        )
-        for k in range(len(domains))
-    ]
     nodes = jnp.linspace(options.lowest_node, options.highest_node, options.nodes)
     divergence = _DIVERGENCES.get(
         options.divergence, functools.partial(losses.earth_mover_distance, nodes=nodes)
     )
-    loss, terms = losses.distribution_distillation_loss(
-        similarities[0],
-        similarities[1:],
-        positive_weight=options.positive_weight,
-        negative_weight=options.negative_weight,
-        order_weight=options.order_weight,
-        nodes=nodes,
-        gamma=options.gamma,
-        divergence=divergence,
-        stop_teacher_gradient=options.stop_teacher_gradient,
-        axis_name=parallel.AXIS,
+    how = vars(options) | {"divergence": divergence}
+    del how["weight"]
+    loss, terms = losses.preset_distillation_loss(
+        embeddings, labels, preset=losses.DistillationPreset(**how), axis_name=parallel.AXIS
     )
     named = {"distillation": loss, "order": terms["order"]}
     for what, names in (

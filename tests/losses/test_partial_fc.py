@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 
 from ddl_jax import losses
+
+from .test_sharded import _on_devices
 
 _B, _C, _D = 16, 72, 6
 _RNG = np.random.default_rng(0)
@@ -87,19 +88,9 @@ def test_a_sample_is_the_softmax_over_its_classes_alone(size: int):
 def test_sharded_samples_are_the_softmax_over_the_classes_of_all_devices(size: int, mapping: str):
     devices = 8 if size == 9 else 2  # all of 9 classes, 16 of 36
     per_device = functools.partial(_loss, key=jax.random.key(2), size=size, axis_name="data")
-    arrays = (_ROWS, _CENTERS, _LABELS, _IS_CLASS)
-    if mapping == "pmap":
-        mapped = jax.pmap(per_device, axis_name="data", devices=jax.devices()[:devices])
-        arrays = [x.reshape(devices, -1, *x.shape[1:]) for x in arrays]
-    else:
-        mesh = jax.make_mesh(
-            (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-        )
-        by_row = PartitionSpec("data")
-        mapped = jax.jit(
-            jax.shard_map(per_device, mesh=mesh, in_specs=by_row, out_specs=by_row, check_vma=False)
-        )
-    loss, has_class, rows = (np.asarray(x) for x in mapped(*arrays))
+    mapped = _on_devices(per_device, devices, mapping)
+    found = mapped(_ROWS, _CENTERS, _LABELS, _IS_CLASS)
+    loss, has_class, rows = (np.asarray(x) for x in found)
     held = _C // devices
     first = np.repeat(np.arange(devices) * held, size)
     sampled = np.isin(np.arange(_C), rows.ravel() + first) & _IS_CLASS
