@@ -148,8 +148,14 @@ class Distillation:
     nodes: int = 101
     gamma: float = 50.0
     divergence: str = "kl"  # kl, js or earth_mover
-    mining: str = "paper"  # or tface
+    mining: str = "paper"  # which negatives: paper, tface, top_k, semi_hard or random
+    negatives: int = 1  # of each single; more with top_k, semi_hard and random
+    fallback: str = "easiest"  # where semi_hard finds too few: easiest, hardest or none
     minimum_positive: float = 0.0  # cosine at or below which a positive pair is dropped
+    log_space: bool = False  # histograms as logarithms: a gradient where linear ones are empty
+    correct_bias: bool = False  # subtract what KL is between small samples of the same
+    past_similarities: int = 0  # of earlier batches in each domain's histograms; 0 for none
+    past_embeddings: int = 0  # of earlier batches to pick each domain's negatives from
     stop_teacher_gradient: bool = False
 
 
@@ -480,7 +486,8 @@ _CHOICES = {
     "loss.softmax_images": ("singles", "all"),
     "loss.heads": ("shared", "per_domain"),
     "loss.distillation.divergence": ("kl", "js", "earth_mover"),
-    "loss.distillation.mining": ("paper", "tface"),
+    "loss.distillation.mining": ("paper", "tface", "top_k", "semi_hard", "random"),
+    "loss.distillation.fallback": ("easiest", "hardest", "none"),
     "init_from.head": ("keep", "reset", "class_means"),
 }
 _POSITIVE = (
@@ -490,6 +497,7 @@ _POSITIVE = (
     "batch.pairs_per_identity",
     "loss.scale",
     "loss.distillation.gamma",
+    "loss.distillation.negatives",
     "optimizer.learning_rate",
     "optimizer.drop_factor",
     "checkpoint.every",
@@ -512,6 +520,8 @@ _NOT_NEGATIVE = (
     "loss.distillation.positive_weight",
     "loss.distillation.negative_weight",
     "loss.distillation.order_weight",
+    "loss.distillation.past_similarities",
+    "loss.distillation.past_embeddings",
     "optimizer.weight_decay",
     "optimizer.warmup_steps",
     "synthetic.hard_views",
@@ -564,12 +574,7 @@ def _validate_together(config: Config) -> None:
             f"config.batch.domains is {domains}; a ddl batch needs the teacher and at least one "
             "student"
         )
-    if config.loss.distillation.nodes < 2 or (
-        config.loss.distillation.lowest_node >= config.loss.distillation.highest_node
-    ):
-        raise UserError(
-            "config.loss.distillation needs 2 or more nodes and lowest_node < highest_node"
-        )
+    _validate_distillation(config.loss.distillation, config.batch_size)
     drops = config.optimizer.drop_steps
     if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
         raise UserError(f"config.optimizer.drop_steps is {drops}; give rising steps above 0")
@@ -581,6 +586,26 @@ def _validate_together(config: Config) -> None:
         raise UserError(f"config.model.input_size is {size}; give 16 pixels or more")
     if min(config.model.deviation) <= 0:
         raise UserError(f"config.model.deviation is {config.model.deviation}; give values above 0")
+
+
+def _validate_distillation(options: Distillation, batch_size: int) -> None:
+    name = "config.loss.distillation"
+    if options.nodes < 2 or options.lowest_node >= options.highest_node:
+        raise UserError(f"{name} needs 2 or more nodes and lowest_node < highest_node")
+    for key in ("log_space", "correct_bias"):
+        if getattr(options, key) and options.divergence != "kl":
+            raise UserError(f"{name}.{key} is for divergence=kl, not for {options.divergence}")
+    if options.mining in ("paper", "tface") and options.negatives != 1:
+        raise UserError(
+            f"{name}.negatives is {options.negatives}; mining={options.mining} takes 1, top_k more"
+        )
+    if options.mining == "tface" and options.past_embeddings:
+        raise UserError(f"{name}.past_embeddings: mining=tface looks at the batch alone")
+    if options.negatives > batch_size + options.past_embeddings:
+        raise UserError(
+            f"{name}.negatives is {options.negatives}; a batch has {batch_size} singles of a "
+            f"domain, past_embeddings adds {options.past_embeddings}"
+        )
 
 
 def evaluation_data(config: Config) -> Data:

@@ -239,6 +239,23 @@ def test_what_must_not_be_negative_is_not(key):
         ({"batch.kind": "ddl", "batch.domains": ("easy",)}, "at least one student"),
         ({"loss.distillation.nodes": 1}, "2 or more nodes"),
         ({"loss.distillation.lowest_node": 1.0}, "lowest_node < highest_node"),
+        (
+            {"loss.distillation.log_space": True, "loss.distillation.divergence": "js"},
+            "config.loss.distillation.log_space is for divergence=kl, not for js",
+        ),
+        (
+            {"loss.distillation.correct_bias": True, "loss.distillation.divergence": "earth_mover"},
+            "config.loss.distillation.correct_bias is for divergence=kl",
+        ),
+        ({"loss.distillation.negatives": 2}, "negatives is 2; mining=paper takes 1, top_k more"),
+        (
+            {"loss.distillation.mining": "tface", "loss.distillation.past_embeddings": 8},
+            "mining=tface looks at the batch alone",
+        ),
+        (
+            {"loss.distillation.mining": "top_k", "loss.distillation.negatives": 129},
+            "negatives is 129; a batch has 128 singles of a domain, past_embeddings adds 0",
+        ),
         ({"optimizer.drop_steps": (5, 3)}, "rising steps"),
         ({"optimizer.drop_steps": (5, 5)}, "rising steps"),
         ({"optimizer.drop_steps": (0, 5)}, "rising steps"),

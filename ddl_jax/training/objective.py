@@ -1,6 +1,5 @@
 """What a run minimises: margin softmax heads, and the DDL on batches made for it."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax import losses, parallel
-from ddl_jax.config import Batch, Config, Distillation, Loss
+from ddl_jax.config import Batch, Config, Loss
 from ddl_jax.errors import UserError
+from ddl_jax.training.distillation import Metrics, distillation_loss, initial_memory
 
-Metrics = dict[str, jax.Array]
 # (embeddings [b, m, D], labels [b, m], heads, loss state, step) -> (loss, (loss state, terms)), all
 # for one device of parallel.AXIS; the loss is that of the global batch.
 Objective = Callable[
@@ -19,7 +18,6 @@ Objective = Callable[
 ]
 
 _SHARED = "shared"
-_DIVERGENCES = {"kl": losses.kl_divergence, "js": losses.js_divergence}
 
 
 def softmax_columns(loss: Loss, batch: Batch) -> dict[str, list[int]]:
@@ -58,12 +56,17 @@ def make_margin(loss: Loss) -> losses.Margin:
 
 
 def initial_loss_state(config: Config) -> dict[str, Any]:
-    """What the margin of each head remembers before the first batch; empty for most margins."""
+    """What the losses remember before the first batch.
+
+    `margins`: by head, the state of the margin, empty for most margins; `distillation`: queues of
+    the DDL, empty unless the config asks for any.
+    """
     state = make_margin(config.loss).initial_state
-    if state is None:
-        return {}
-    arrays = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), state)
-    return {name: arrays for name in head_names(config)}
+    margins = {}
+    if state is not None:
+        arrays = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), state)
+        margins = {name: arrays for name in head_names(config)}
+    return {"margins": margins, "distillation": initial_memory(config)}
 
 
 def make_objective(config: Config, classes: int) -> Objective:
@@ -75,21 +78,22 @@ def make_objective(config: Config, classes: int) -> Objective:
     """
     columns = softmax_columns(config.loss, config.batch)
     margin = make_margin(config.loss)
-    distillation = config.loss.distillation
 
     def objective(
         embeddings: jax.Array, labels: jax.Array, heads: Any, loss_state: Any, step: jax.Array
     ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-        terms, new_state = {}, {}
+        terms, margins = {}, {}
+        memory = loss_state["distillation"]
         softmax = regularizer = 0.0
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), len(columns))
+        step_key = jax.random.fold_in(jax.random.key(config.seed), step)
+        *keys, ddl_key = jax.random.split(step_key, len(columns) + 1)
         for key, (name, own) in zip(keys, columns.items(), strict=True):
             head = _head_loss(
                 embeddings[:, own],
                 labels[:, own],
                 heads[name]["class_centers"],
                 margin=margin,
-                state=loss_state.get(name),
+                state=loss_state["margins"].get(name),
                 key=key,
                 classes=classes,
                 loss=config.loss,
@@ -97,21 +101,19 @@ def make_objective(config: Config, classes: int) -> Objective:
             softmax += head.loss
             regularizer += head.regularizer
             terms[f"target_cosine/{name}"] = head.target_cosine
-            if name in loss_state:
-                new_state[name] = head.state
+            if name in loss_state["margins"]:
+                margins[name] = head.state
                 terms |= _state_terms(name, head.state)
         terms["margin_softmax"] = loss = softmax
         if config.loss.margin == "magface":
             terms["regularizer"] = regularizer
             loss += config.loss.magface.regularizer_weight * regularizer
         if config.batch.kind == "ddl":
-            ddl, ddl_terms = _distillation_loss(
-                embeddings, labels, config.batch.domains, distillation
-            )
+            ddl, memory, ddl_terms = distillation_loss(embeddings, labels, memory, ddl_key, config)
             terms |= ddl_terms
-            if distillation.weight:
-                loss += distillation.weight * ddl
-        return loss, (new_state, terms)
+            if weight := config.loss.distillation.weight:
+                loss += weight * ddl
+        return loss, ({"margins": margins, "distillation": memory}, terms)
 
     return objective
 
@@ -162,27 +164,3 @@ def _state_terms(head: str, state: Any) -> Metrics:
     if isinstance(state, losses.AdaFaceState):
         return {f"norm_mean/{head}": state.mean, f"norm_std/{head}": state.std}
     return {f"curricular_t/{head}": state}
-
-
-def _distillation_loss(
-    embeddings: jax.Array, labels: jax.Array, domains: tuple[str, ...], options: Distillation
-) -> tuple[jax.Array, Metrics]:
-    """The DDL of a ddl batch, and its unweighted terms by domain."""
-    nodes = jnp.linspace(options.lowest_node, options.highest_node, options.nodes)
-    divergence = _DIVERGENCES.get(
-        options.divergence, functools.partial(losses.earth_mover_distance, nodes=nodes)
-    )
-    how = vars(options) | {"divergence": divergence}
-    del how["weight"]
-    loss, terms = losses.preset_distillation_loss(
-        embeddings, labels, preset=losses.DistillationPreset(**how), axis_name=parallel.AXIS
-    )
-    named = {"distillation": loss, "order": terms["order"]}
-    for what, names in (
-        ("positive_divergence", domains[1:]),
-        ("negative_divergence", domains[1:]),
-        ("positive_mean", domains),
-        ("negative_mean", domains),
-    ):
-        named |= {f"{what}/{name}": terms[what][i] for i, name in enumerate(names)}
-    return loss, named

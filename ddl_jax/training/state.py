@@ -26,7 +26,7 @@ class TrainState(flax.struct.PyTreeNode):
       step: int32, finished updates.
       params: `{"backbone": ..., "heads": {name: {"class_centers": [C padded, D]}}}`.
       batch_stats: running statistics of the backbone.
-      loss_state: by head, the running statistics of a margin that has any.
+      loss_state: what the losses remember: of `objective.initial_loss_state`.
       opt_state: of the Optax optimizer.
     """
 

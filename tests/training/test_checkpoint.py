@@ -66,7 +66,9 @@ def trained(tmp_path_factory):
     with Checkpoints(workdir) as checkpoints:
         meta = Meta(card.to_json(), 3, "i", ["shared"], "d")
         state = state.replace(step=jnp.int32(7))
-        state.loss_state["shared"] = losses.AdaFaceState(jnp.float32(17.0), jnp.float32(3.0))
+        state.loss_state["margins"]["shared"] = losses.AdaFaceState(
+            jnp.float32(17.0), jnp.float32(3.0)
+        )
         checkpoints.save(state, meta)
     return workdir, state
 
@@ -75,8 +77,9 @@ def test_what_a_margin_remembers_comes_back(trained):
     workdir, state = trained
     with Checkpoints(workdir) as checkpoints:
         found = checkpoints.restore(7, state, parallel.make_mesh(1))
-    assert found.loss_state == {"shared": losses.AdaFaceState(17.0, 3.0)}
-    assert isinstance(found.loss_state["shared"], losses.AdaFaceState)
+    margins = found.loss_state["margins"]
+    assert margins == {"shared": losses.AdaFaceState(17.0, 3.0)}
+    assert isinstance(margins["shared"], losses.AdaFaceState)
 
 
 def test_load_checkpoint_gives_anybody_a_backbone(trained):

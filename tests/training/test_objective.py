@@ -46,7 +46,8 @@ def run_objective(config, embeddings, labels, centers, classes):
     mesh = parallel.make_mesh(1)
 
     def value(embeddings):
-        loss, (_, terms) = objective(embeddings, labels, heads, {}, jnp.int32(0))
+        state = initial_loss_state(config)
+        loss, (_, terms) = objective(embeddings, labels, heads, state, jnp.int32(0))
         return loss, terms
 
     spec = jax.P()
@@ -132,7 +133,7 @@ def test_every_margin_can_be_named_in_a_config(name):
     validate(config)
     assert make_margin(config.loss).scale == 64.0
     wanted = {} if losses.named_margin(name).initial_state is None else {"shared"}
-    assert set(initial_loss_state(config)) == set(wanted)
+    assert set(initial_loss_state(config)["margins"]) == set(wanted)
 
 
 def test_negatives_above_the_filter_count_as_0():

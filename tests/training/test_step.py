@@ -158,6 +158,42 @@ def test_what_a_margin_remembers_or_draws_is_that_of_the_global_batch(trainer, m
         assert values[0] != values[1] != values[2]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"past_similarities": 20, "correct_bias": True},
+        {"past_embeddings": 24, "mining": "semi_hard", "negatives": 3},
+        {"mining": "random", "negatives": 2, "log_space": True},
+        {"mining": "top_k", "negatives": 2, "divergence": "js", "past_similarities": 5},
+    ],
+    ids=lambda options: "+".join(map(str, options)),
+)
+def test_every_way_to_the_distributions_is_that_of_the_global_batch(trainer, options):
+    options = {f"loss__distillation__{name}": value for name, value in options.items()}
+    wanted, wanted_metrics = trainer(**options).run(3)
+    state, metrics = trainer(devices=8, **options).run(3)
+    assert_close(state.params, wanted.params)
+    assert_close(state.loss_state, wanted.loss_state)
+    assert_close(metrics, wanted_metrics, 1e-4)
+    _, plain = trainer().run(3)
+    assert metrics[-1]["distillation"] != pytest.approx(plain[-1]["distillation"], rel=1e-3)
+
+
+def test_the_distributions_remember_what_they_are_asked_to(trainer):
+    made = trainer(loss__distillation__past_similarities=20, loss__distillation__past_embeddings=9)
+    batch = made.config.batch_size
+    state, _ = made.run(2)
+    queues = state.loss_state["distillation"]
+    assert len(queues["similarities"]) == len(queues["embeddings"]) == 2  # one a domain
+    for past, rows in zip(queues["similarities"], queues["embeddings"], strict=True):
+        assert past.negative_filled == min(2 * batch, 20)
+        assert rows.filled == min(2 * batch, 9)
+        np.testing.assert_allclose(np.linalg.norm(rows.embeddings, axis=1), 1.0, rtol=1e-5)
+    newest = make_batch(made.config, 1)["label"][: min(batch, 9), ::3]
+    for k, rows in enumerate(queues["embeddings"]):
+        assert rows.labels[: len(newest)].tolist() == newest[:, k].tolist()
+
+
 def test_elasticface_draws_anew_every_step_and_again_in_another_run(trainer):
     options = {"loss__margin": "elasticface", "optimizer__learning_rate": 1e-12}
     one = trainer("images", **options)

@@ -1,0 +1,111 @@
+"""What the terms of a DDL run pull at, and how steadily: the analysis in docs/results.md.
+
+    python -m benchmarks.ddl_gradients --config=configs/mobilefacenet_ddl.py --workdir=RUN \
+        --config.data.path=FACES ... (the settings of the run) --batches=10
+
+For the weights of the run's last checkpoint (of `init_from` where it has none) it prints, for each
+term of the loss with its weight inside DDL: the length of its gradient to the backbone's parameters
+beside that of the margin softmax, the cosine between the two, and how steady it is: the length of
+the mean gradient over the batches beside the mean length. Independent directions in n batches give
+1 / sqrt(n).
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.flatten_util import ravel_pytree
+
+from ddl_jax import command_line, parallel
+from ddl_jax import config as config_lib
+from ddl_jax.data.pipeline import batches
+from ddl_jax.training.checkpoint import Checkpoints
+from ddl_jax.training.objective import make_objective
+from ddl_jax.training.prepare import Run, prepare
+
+
+def _flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer("batches", 10, "How many batches.", lower_bound=2, flag_values=values)
+
+
+def main(argv: list[str]) -> None:
+    line = config_lib.parse(argv, define=_flags)
+    line.config.devices = 1
+    run = prepare(line.config, line.workdir)
+    with Checkpoints(run.workdir) as checkpoints:
+        steps = checkpoints.steps()
+        state = run.first_state()
+        if steps:
+            state = checkpoints.restore(steps[-1], state, run.mesh)
+    print(f"weights of step {int(state.step)}, {line.flags.batches} batches")
+    _print(_gradients(run, state, line.flags.batches))
+
+
+def _terms(run: Run) -> dict[str, float]:
+    """Names of the loss's terms and their weights against the margin softmax, at DDL weight 1."""
+    options = run.config.loss.distillation
+    weights = {"margin_softmax": 1.0, "order": options.order_weight}
+    for student in run.config.batch.domains[1:]:
+        weights[f"positive_divergence/{student}"] = options.positive_weight
+        weights[f"negative_divergence/{student}"] = options.negative_weight
+    return weights
+
+
+def _gradients(run: Run, state, number: int) -> dict[str, np.ndarray]:
+    """`[number, parameters]` of every term, weighted."""
+    objective, weights = make_objective(run.config, run.classes), _terms(run)
+
+    def gradients_of(state, batch):
+        images = run.card.normalise(batch["image"].reshape(-1, *batch["image"].shape[2:]))
+
+        def terms_of(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            embeddings, _ = run.module.apply(variables, images, train=True, mutable=["batch_stats"])
+            embeddings = embeddings.reshape(*batch["label"].shape, -1)
+            _, (_, terms) = objective(
+                embeddings, batch["label"], state.params["heads"], state.loss_state, state.step
+            )
+            return {name: weight * terms[name] for name, weight in weights.items()}
+
+        values, pull_back = jax.vjp(terms_of, state.params["backbone"])
+        zeros = jax.tree.map(jnp.zeros_like, values)
+        return {
+            name: ravel_pytree(pull_back(zeros | {name: jnp.ones_like(values[name])})[0])[0]
+            for name in weights
+        }
+
+    specs = jax.tree.map(lambda sharding: sharding.spec, parallel.shardings(run.mesh, state))
+    mapped = jax.jit(
+        jax.shard_map(
+            gradients_of,
+            mesh=run.mesh,
+            in_specs=(specs, jax.P(parallel.AXIS)),
+            out_specs=jax.P(),
+            check_vma=False,
+        )
+    )
+    data = batches(run.rows(), step=0, workers=0)
+    found = [mapped(state, parallel.global_batch(run.mesh, next(data))) for _ in range(number)]
+    data.close()
+    return {
+        name: np.stack([np.asarray(one[name], np.float64) for one in found]) for name in weights
+    }
+
+
+def _print(gradients: dict[str, np.ndarray]) -> None:
+    softmax = gradients["margin_softmax"]
+    length = lambda g: np.linalg.norm(g, axis=-1)  # noqa: E731
+    print(
+        "| term, weighted | length | cosine with the softmax's | steadiness |\n|---|---:|---:|---:|"
+    )
+    for name, own in gradients.items():
+        relative = np.mean(length(own) / length(softmax))
+        cosine = np.mean(np.sum(own * softmax, axis=1) / length(own) / length(softmax))
+        steady = length(own.mean(axis=0)) / np.mean(length(own))
+        print(f"| {name} | {relative:.4f} | {cosine:+.2f} | {steady:.2f} |")
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main, sys.argv))

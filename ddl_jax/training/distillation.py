@@ -1,0 +1,100 @@
+"""The DDL of a run: its options from a config, and what it remembers of past batches."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ddl_jax import losses, parallel
+from ddl_jax.config import Config, Distillation
+
+Metrics = dict[str, jax.Array]
+
+_DIVERGENCES = {"kl": losses.kl_divergence, "js": losses.js_divergence}
+
+
+def initial_memory(config: Config) -> dict[str, Any]:
+    """What the DDL remembers before the first batch: only what the config asks for."""
+    memory: dict[str, Any] = {}
+    if config.batch.kind != "ddl":
+        return memory
+    options, domains = config.loss.distillation, config.batch.domains
+    if size := options.past_similarities:
+        memory["similarities"] = tuple(losses.empty_similarity_queue(size) for _ in domains)
+    if size := options.past_embeddings:
+        dimensions = config.model.embedding_size
+        memory["embeddings"] = tuple(
+            losses.empty_embedding_queue(size, dimensions) for _ in domains
+        )
+    return memory
+
+
+def distillation_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    memory: dict[str, Any],
+    key: jax.Array,
+    config: Config,
+) -> tuple[jax.Array, dict[str, Any], Metrics]:
+    """The DDL of a ddl batch on one device of `parallel.AXIS`.
+
+    Args:
+      embeddings: `[b, 3 (K + 1), D]`, the device's rows.
+      labels: `[b, 3 (K + 1)]`.
+      memory: of `initial_memory`, or of the batch before.
+      key: for random negatives, the same on all devices.
+      config: of the run.
+
+    Returns:
+      `(loss, memory, terms)`: the terms are unweighted and named by domain.
+    """
+    how = {
+        "preset": _preset(config.loss.distillation),
+        "key": key,
+        "memories": memory.get("embeddings"),
+        "axis_name": parallel.AXIS,
+    }
+    loss, terms = losses.preset_distillation_loss(
+        embeddings, labels, past=memory.get("similarities"), **how
+    )
+    remembered = {}
+    if "similarities" in memory:
+        remembered["similarities"] = tuple(
+            losses.push_pairs(queue, pairs, axis_name=parallel.AXIS)
+            for queue, pairs in zip(
+                memory["similarities"],
+                losses.domain_pairs(embeddings, labels, **how),
+                strict=True,
+            )
+        )
+    if "embeddings" in memory:  # the singles, which are what negatives are picked from
+        remembered["embeddings"] = tuple(
+            losses.push_embeddings(
+                queue, embeddings[:, 3 * k], labels[:, 3 * k], axis_name=parallel.AXIS
+            )
+            for k, queue in enumerate(memory["embeddings"])
+        )
+    return loss, remembered, _named(loss, terms, config.batch.domains)
+
+
+def _preset(options: Distillation) -> losses.DistillationPreset:
+    nodes = jnp.linspace(options.lowest_node, options.highest_node, options.nodes)
+    divergence = _DIVERGENCES.get(
+        options.divergence, functools.partial(losses.earth_mover_distance, nodes=nodes)
+    )
+    fields = losses.DistillationPreset._fields
+    same = {name: value for name, value in vars(options).items() if name in fields}
+    return losses.DistillationPreset(
+        **same | {"count": options.negatives, "divergence": divergence}
+    )
+
+
+def _named(loss: jax.Array, terms: Metrics, domains: tuple[str, ...]) -> Metrics:
+    """The terms as metrics: one name for each domain they are of."""
+    named = {"distillation": loss, "order": terms["order"]}
+    for what, values in terms.items():
+        if what != "order":
+            own = domains if what.endswith("_mean") else domains[1:]
+            named |= {f"{what}/{name}": values[i] for i, name in enumerate(own)}
+    return named
