@@ -1,13 +1,13 @@
 """What the terms of a DDL run pull at, and how steadily: the analysis in docs/results.md.
 
-    python -m benchmarks.ddl_gradients --config=configs/mobilefacenet_ddl.py --workdir=RUN \
-        --config.data.path=FACES ... (the settings of the run) --batches=10
+    python -m benchmarks.ddl_gradients --config=configs/mobilefacenet_ddl.py --workdir=NEW \
+        --config.data.path=FACES --config.init_from.path=WEIGHTS ... --batches=8
 
-For the weights of the run's last checkpoint (of `init_from` where it has none) it prints, for each
-term of the loss with its weight inside DDL: the length of its gradient to the backbone's parameters
-beside that of the margin softmax, the cosine between the two, and how steady it is: the length of
-the mean gradient over the batches beside the mean length. Independent directions in n batches give
-1 / sqrt(n).
+WEIGHTS may be the work directory of a run; nothing is written to NEW. For these weights it prints,
+for each term of the loss with its weight inside DDL: the length of its gradient to the backbone's
+parameters beside that of the margin softmax, the cosine between the two, and how steady it is: the
+length of the mean gradient over the batches beside the mean length. Independent directions in n
+batches give 1 / sqrt(n).
 """
 
 import sys
@@ -21,7 +21,6 @@ from jax.flatten_util import ravel_pytree
 from ddl_jax import command_line, parallel
 from ddl_jax import config as config_lib
 from ddl_jax.data.pipeline import batches
-from ddl_jax.training.checkpoint import Checkpoints
 from ddl_jax.training.objective import make_objective
 from ddl_jax.training.prepare import Run, prepare
 
@@ -34,13 +33,7 @@ def main(argv: list[str]) -> None:
     line = config_lib.parse(argv, define=_flags)
     line.config.devices = 1
     run = prepare(line.config, line.workdir)
-    with Checkpoints(run.workdir) as checkpoints:
-        steps = checkpoints.steps()
-        state = run.first_state()
-        if steps:
-            state = checkpoints.restore(steps[-1], state, run.mesh)
-    print(f"weights of step {int(state.step)}, {line.flags.batches} batches")
-    _print(_gradients(run, state, line.flags.batches))
+    _print(_gradients(run, run.first_state(), line.flags.batches))
 
 
 def _terms(run: Run) -> dict[str, float]:

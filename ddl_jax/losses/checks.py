@@ -43,6 +43,13 @@ def check_floats(**arrays: jax.Array) -> None:
             raise AssertionError(f"{name} is of type {dtype}; expected floating point numbers")
 
 
+def check_booleans(**arrays: jax.Array | None) -> None:
+    """Refuses masks that are not of type bool; None, which stands for all, passes."""
+    for name, array in arrays.items():
+        if array is not None and (dtype := jnp.asarray(array).dtype) != bool:
+            raise AssertionError(f"{name} is of type {dtype}; expected bool")
+
+
 def check_option(name: str, value: str, known: tuple[str, ...]) -> None:
     """Refuses a name that is not known."""
     if value not in known:
