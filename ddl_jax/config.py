@@ -131,7 +131,7 @@ class ElasticFace:
     kind: str = "arcface"  # or cosface
     margin: float = 0.5  # the mean, in radians; of cosface in cosine, 0.35 in the paper
     deviation: float = 0.05
-    assignment: str = "random"  # or ranked, ElasticFace+
+    assignment: str = "random"  # ranked, ElasticFace+, or released, what its code does of that
     beyond_pi: str = "none"  # monotone or easy
 
 
@@ -481,7 +481,7 @@ _CHOICES = {
     "loss.magface.beyond_pi": _BEYOND_PI,
     "loss.elasticface.beyond_pi": _BEYOND_PI,
     "loss.elasticface.kind": ("arcface", "cosface"),
-    "loss.elasticface.assignment": ("random", "ranked"),
+    "loss.elasticface.assignment": ("random", "ranked", "released"),
     "loss.arcface.gradient": ("exact", "straight_through"),
     "loss.softmax_images": ("singles", "all"),
     "loss.heads": ("shared", "per_domain"),

@@ -37,3 +37,8 @@ def own_numbers(count: int, axis_name: str | None) -> jax.Array:
 def is_other_row(own: int, everyone: int, axis_name: str | None) -> jax.Array:
     """`[own, everyone]` bool, False where a row of the global batch is the own row itself."""
     return jnp.arange(everyone)[None, :] != own_numbers(own, axis_name)[:, None]
+
+
+def varies_in_a_checked_map(x: jax.Array) -> bool:
+    """Whether x is the device's own part of an array in a `jax.shard_map` with `check_vma=True`."""
+    return bool(jax.typeof(x).mat.varying)

@@ -18,7 +18,7 @@ def elasticface_margin(
 ) -> Margin:
     """The randomly drawn margin as a `Margin`, which needs a `key`; see `elasticface_logits`."""
     check_option("kind", kind, ("arcface", "cosface"))
-    check_option("assignment", assignment, ("random", "ranked"))
+    check_option("assignment", assignment, ("random", "ranked", "released"))
     check_option("beyond_pi", beyond_pi, BEYOND_PI)
     mean = {"arcface": 0.5, "cosface": 0.35}[kind] if margin is None else margin
     check_range("margin", mean, 0.0, jnp.pi if kind == "arcface" else 2.0)
@@ -29,10 +29,12 @@ def elasticface_margin(
         if inputs.key is None:
             raise ValueError("elasticface got no key; give key=, a new one for every batch")
         drawn = mean + deviation * jax.random.normal(inputs.key, cosine.shape, cosine.dtype)
-        if assignment == "ranked":
-            # The row with the largest cosine, the easiest, gets the smallest margin.
-            rank = jnp.argsort(jnp.argsort(-jax.lax.stop_gradient(cosine)))
-            drawn = jnp.sort(drawn)[rank]
+        if assignment != "random":
+            easiest_first = jnp.argsort(-jax.lax.stop_gradient(cosine))
+            # The easiest row gets the smallest margin: the place of a row in the order. The
+            # released code takes the order itself, which is its inverse.
+            places = easiest_first if assignment == "released" else jnp.argsort(easiest_first)
+            drawn = jnp.sort(drawn)[places]
         return angular_target(cosine, drawn, beyond_pi) if kind == "arcface" else cosine - drawn
 
     return Margin(target, scale=scale)
@@ -65,7 +67,9 @@ def elasticface_logits(
       deviation: sigma. The paper trains with 0.0125 to 0.05.
       scale: s.
       assignment: "random" as drawn. "ranked" is the paper's ElasticFace+: the same draw, sorted so
-        that the rows farthest from their class centres get the largest margins.
+        that the rows farthest from their class centres get the largest margins. "released" is what
+        its released code does: row i gets the margin of the rank that is the number of the i-th
+        easiest row, the inverse of that order, and so hardly a row the margin meant for it.
       beyond_pi: of kind "arcface", see `arcface_logits`; its released code has no branch.
 
     Returns:

@@ -22,7 +22,7 @@ def magface_margin(
     """The magnitude-aware margin as a `Margin` with a regularizer; see `magface_logits`."""
     check_option("beyond_pi", beyond_pi, BEYOND_PI)
     check_range("lower_norm", lower_norm, 1e-6)
-    check_range("upper_norm", upper_norm - lower_norm, 1e-6, unit="above lower_norm")
+    check_range("upper_norm", upper_norm, lower_norm + 1e-6, unit="above lower_norm")
     check_range("lower_margin", lower_margin, 0.0, math.pi, "in radians")
     check_range("upper_margin", upper_margin, lower_margin, math.pi, "in radians")
     check_range("scale", scale, 0.0)

@@ -68,6 +68,7 @@ def updated_inputs(
 ) -> MarginInputs:
     """The inputs with the state after this batch; the initial state where none was given."""
     state = margin.initial_state if inputs.state is None else inputs.state
+    _check_state(state, margin.initial_state)
     dtype = target_cosine.dtype
     state = jax.tree.map(lambda x: jax.lax.stop_gradient(jnp.asarray(x, dtype)), state)
     inputs = inputs._replace(state=state)
@@ -75,6 +76,16 @@ def updated_inputs(
         return inputs
     constants = jax.tree.map(jax.lax.stop_gradient, (target_cosine, inputs))
     return inputs._replace(state=margin.update(*constants, where, axis_name))
+
+
+def _check_state(state: Any, wanted: Any) -> None:
+    """Refuses the state of another margin, and one that is not of scalars."""
+    told = "no state" if wanted is None else f"{type(wanted).__name__} of scalars, like {wanted}"
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
+    if jax.tree.structure(state) != jax.tree.structure(wanted) or any(shapes):
+        raise AssertionError(
+            f"the margin's state is {type(state).__name__} of shapes {shapes}; expected {told}"
+        )
 
 
 def margin_logits(

@@ -6,8 +6,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import gather_rows, own_rows
-from ddl_jax.losses.checks import check_floats, check_integers, check_shapes
+from ddl_jax.losses.axis import gather_rows, own_rows, varies_in_a_checked_map
+from ddl_jax.losses.checks import check_booleans, check_floats, check_integers, check_shapes
 from ddl_jax.losses.class_softmax import ClassCenters, chunked_softmax, dense_softmax
 from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
 from ddl_jax.losses.margin import Margin, MarginInputs
@@ -55,11 +55,15 @@ def margin_softmax_loss(
 
     With `axis_name` the class centres are sharded: every device holds equal parts of the rows of
     `embeddings`, `labels` and `class_centers`. Embeddings are gathered, class centres never are;
-    the target cosine, one maximum and one sum per row cross the devices.
+    besides the rows only numbers of one a row cross the devices. `jax.shard_map` needs
+    `check_vma=False`; see the package's docstring on gradients.
 
     With `class_chunk` no array of [B, C] exists, forward or backward: logits are made chunk
     by chunk, and again for the gradient, a third more arithmetic. The gradient of the centres is
-    written in place. That form has a derivative of its own, in reverse mode and of first order.
+    written in place. That form has a derivative of its own, in reverse mode and of first order,
+    with respect to embeddings and class centres: to learn a margin's hyper-parameter, such as the
+    scale of NormFace, take the dense form. Centres that plain jit splits over devices by their
+    sharding are gathered by it; `axis_name` keeps them where they are.
 
     Args:
       embeddings: `[B, D]`, not normalised.
@@ -79,8 +83,9 @@ def margin_softmax_loss(
       in `aux.has_class`; it does not enter the margin's statistics.
 
     Raises:
-      ValueError: unknown margin name, a chunk below 1, or a margin misses its key.
-      AssertionError: ranks, shapes or types do not fit.
+      ValueError: unknown margin name, a chunk below 1, or a margin misses its key; or chunks in a
+        `jax.shard_map` without `check_vma=False`.
+      AssertionError: ranks, shapes or types do not fit, or the state is another margin's.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -93,19 +98,14 @@ def margin_softmax_loss(
     References:
       Deng et al., Sub-center ArcFace, ECCV 2020.
     """
-    check_floats(embeddings=embeddings, class_centers=class_centers)
-    check_integers(labels=labels)
-    of_classes = "C M D" if jnp.ndim(class_centers) == 3 else "C D"
+    embeddings, class_centers, labels = map(jnp.asarray, (embeddings, class_centers, labels))
     where = jnp.ones(class_centers.shape[:1], bool) if class_where is None else class_where
-    check_shapes(
-        embeddings=(embeddings, "B D"),
-        labels=(labels, "B"),
-        class_centers=(class_centers, of_classes),
-        class_where=(where, "C"),
-    )
-    if class_chunk is not None and class_chunk < 1:
-        raise ValueError(f"class_chunk is {class_chunk}; expected at least 1, or None for all")
+    _check_arrays(embeddings, class_centers, labels, where)
     margin = named_margin(margin) if isinstance(margin, str) else margin
+    if not isinstance(margin, Margin):
+        raise AssertionError(f"margin is {margin!r}; expected a name or a losses.Margin")
+    if class_chunk is not None:
+        _check_chunk(class_chunk, embeddings)
 
     rows, row_labels = gather_rows(embeddings, axis_name), gather_rows(labels, axis_name)
     # Widened once, here: directions and lengths both send gradients back, to be added in float32.
@@ -131,3 +131,30 @@ def margin_softmax_loss(
         state=found.state,
     )
     return own(loss), aux
+
+
+def _check_arrays(
+    embeddings: jax.Array, class_centers: jax.Array, labels: jax.Array, where: jax.Array
+) -> None:
+    of_classes = "C M D" if class_centers.ndim == 3 else "C D"
+    check_shapes(
+        embeddings=(embeddings, "B D"),
+        labels=(labels, "B"),
+        class_centers=(class_centers, of_classes),
+        class_where=(where, "C"),
+    )
+    check_floats(embeddings=embeddings, class_centers=class_centers)
+    check_integers(labels=labels)
+    check_booleans(class_where=where)
+    if len(class_centers) == 0:
+        raise AssertionError(f"class_centers has shape {class_centers.shape}; expected a class")
+
+
+def _check_chunk(class_chunk: int, rows: jax.Array) -> None:
+    if not isinstance(class_chunk, int) or class_chunk < 1:
+        raise ValueError(
+            f"class_chunk is {class_chunk}; expected a whole number from 1, or None for all"
+        )
+    # Under this check jax adds up cotangents by itself, which a derivative of one's own must know.
+    if varies_in_a_checked_map(rows):
+        raise ValueError("class_chunk in jax.shard_map needs check_vma=False there")

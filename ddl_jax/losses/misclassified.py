@@ -38,8 +38,8 @@ def mv_softmax_margin(
     at scale 30.
 
     Args:
-      margin: the target's margin and the scale: any `Margin`, of which `target` and `scale` are
-        used; None for `cosface_margin(margin=0.35)`.
+      margin: any `Margin`, of which all but `negatives` is kept (target, scale, state and
+        regularizer); None for `cosface_margin(margin=0.35)`.
       emphasis: t, at least 1; 1 changes nothing.
       weighting: "adaptive" or "fixed".
 

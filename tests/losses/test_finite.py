@@ -13,6 +13,7 @@ from .loss_table import EMBEDDINGS, LOSSES, Loss, cast, random_inputs, weighted_
 
 # 1e-40 is a subnormal number of float32, which some devices flush to 0.
 _NORMS = (0.0, 1e-40, 1e-30, 1e-12, 1.0, 1e15, 1e25)
+_OF_COSINES = ("cosine", "cosine and norms", "similarities", "sets", "domains")
 _OF_EMBEDDINGS = [loss for loss in LOSSES if loss.inputs in EMBEDDINGS]
 
 
@@ -45,7 +46,7 @@ def test_every_norm_alone_and_mixed(loss: Loss):
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, 1.0 + 2e-7, -1.0 - 2e-7])
 @pytest.mark.parametrize(
     "loss",
-    [loss for loss in LOSSES if loss.inputs in ("cosine", "similarities", "sets", "domains")],
+    [loss for loss in LOSSES if loss.inputs in _OF_COSINES],
     ids=lambda loss: loss.name,
 )
 def test_cosines_at_and_beyond_the_ends(loss: Loss, value: float):
@@ -76,18 +77,27 @@ def test_half_precision(name: str, dtype):
 _ROWS = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames="margin")
-def _softmax_and_gradients(rows, centers, labels, class_where, *, margin):
+@functools.partial(jax.jit, static_argnames=("margin", "class_chunk"))
+def _softmax_and_gradients(rows, centers, labels, class_where, *, margin, class_chunk):
     def total(rows, centers):
-        loss, _ = losses.margin_softmax_loss(
-            rows, centers, labels, margin=margin, class_where=class_where
+        loss, aux = losses.margin_softmax_loss(
+            rows,
+            centers,
+            labels,
+            margin=margin,
+            class_where=class_where,
+            class_chunk=class_chunk,
+            key=jax.random.key(0),
         )
+        for leaf in jax.tree.leaves(aux.state):
+            loss += 0.0 * leaf  # a statistic that is not finite shows
         return jnp.sum(loss)
 
     return jax.value_and_grad(total, (0, 1))(rows, centers)
 
 
-@pytest.mark.parametrize("margin", ["arcface", "cosface", "combined"])
+@pytest.mark.parametrize("class_chunk", [None, 2])
+@pytest.mark.parametrize("margin", losses.MARGIN_NAMES)
 @pytest.mark.parametrize(
     ("labels", "is_class"),
     [
@@ -97,10 +107,9 @@ def _softmax_and_gradients(rows, centers, labels, class_where, *, margin):
     ],
     ids=["no labels", "no classes", "one class"],
 )
-def test_margin_softmax_loss_with_nothing_to_compare(margin: str, labels, is_class):
-    value, gradients = _softmax_and_gradients(
-        _ROWS, _ROWS[:3], np.array(labels, np.int32), np.array(is_class), margin=margin
-    )
+def test_margin_softmax_loss_with_nothing_to_compare(margin: str, class_chunk, labels, is_class):
+    arrays = _ROWS, _ROWS[:3], np.array(labels, np.int32), np.array(is_class)
+    value, gradients = _softmax_and_gradients(*arrays, margin=margin, class_chunk=class_chunk)
     np.testing.assert_allclose(value, 0.0, atol=1e-5)
     for gradient in gradients:
         np.testing.assert_allclose(gradient, 0.0, atol=1e-4)

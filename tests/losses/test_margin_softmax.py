@@ -164,7 +164,7 @@ def test_a_margins_state_is_handed_to_it_and_back():
         seen.append(inputs)
         return cosine - inputs.state
 
-    margin = losses.Margin(target, scale=2.0)
+    margin = losses.Margin(target, scale=2.0, initial_state=0.0)
     loss, aux = losses.margin_softmax_loss(
         3.0 * jnp.eye(2), jnp.eye(2), jnp.array([0, 1]), margin=margin, margin_state=0.5
     )
@@ -193,6 +193,22 @@ def test_a_margins_state_is_handed_to_it_and_back():
             "embeddings is of type int32; expected floating point numbers",
         ),
         (dict(class_where=np.ones(_C + 1, bool)), "class_where has shape (10,); expected [C=9]"),
+        (dict(class_where=np.ones(_C)), "class_where is of type float32; expected bool"),
+        (dict(class_centers=_CENTERS[:0]), "class_centers has shape (0, 16); expected a class"),
+        (dict(margin=0.5), "margin is 0.5; expected a name or a losses.Margin"),
+        (
+            dict(margin="adaface", margin_state=0.0),
+            "the margin's state is float of shapes [()]; expected AdaFaceState of scalars, like "
+            "AdaFaceState(mean=20.0, std=100.0)",
+        ),
+        (
+            dict(margin="curricularface", margin_state=np.zeros(8)),
+            "the margin's state is ndarray of shapes [(8,)]; expected float of scalars, like 0.0",
+        ),
+        (
+            dict(margin_state=0.0),
+            "the margin's state is float of shapes [()]; expected no state",
+        ),
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
@@ -205,9 +221,11 @@ def test_what_does_not_fit_is_named(changed: dict, message: str):
     assert str(error.value) == message
 
 
-def test_a_chunk_below_1_is_refused():
-    with pytest.raises(ValueError, match="class_chunk is 0; expected at least 1, or None for all"):
-        losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, class_chunk=0)
+@pytest.mark.parametrize("class_chunk", [0, -3, 2.0])
+def test_a_chunk_that_is_none_is_refused(class_chunk):
+    message = f"class_chunk is {class_chunk}; expected a whole number from 1, or None for all"
+    with pytest.raises(ValueError, match=message):
+        losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, class_chunk=class_chunk)
 
 
 def test_the_nearest_sub_center_is_that_of_the_class():

@@ -275,6 +275,15 @@ def test_ranked_elasticface_gives_the_farthest_row_the_largest_margin():
     assert (np.diff(ranked[np.argsort(cosine)]) < 1e-6).all()
 
 
+def test_released_elasticface_takes_the_order_for_the_ranks():
+    """Transcribed: sorted margins, indexed by the rows in the order of falling cosine."""
+    cosine = jnp.array([0.1, 0.5, 0.3, -0.2])
+    options = dict(kind="cosface", deviation=0.05)
+    drawn = np.sort(_margins_of_elasticface(cosine, jax.random.key(0), **options))
+    found = _margins_of_elasticface(cosine, jax.random.key(0), assignment="released", **options)
+    np.testing.assert_allclose(found, drawn[[1, 2, 0, 3]], atol=1e-6)
+
+
 def test_elasticface_without_a_key_says_so():
     with pytest.raises(ValueError, match="elasticface got no key"):
         losses.margin_softmax_loss(_COSINE, _COSINE, _LABELS, margin="elasticface")
@@ -289,6 +298,10 @@ def test_elasticface_without_a_key_says_so():
         (lambda: losses.normface_margin(scale=-1.0), "scale is -1.0; expected at least 0"),
         (lambda: losses.sphereface_margin(margin=0.5), "margin is 0.5; expected at least 1"),
         (lambda: losses.magface_margin(lower_margin=0.9), "upper_margin is 0.8; expected from 0.9"),
+        (
+            lambda: losses.magface_margin(upper_norm=5),
+            "upper_norm is 5; expected at least 10, above",
+        ),
         (lambda: losses.curricularface_margin(update_rate=1.5), "update_rate is 1.5; expected"),
         (lambda: losses.adaface_margin(h=-1.0), "h is -1.0; expected at least 0"),
         (lambda: losses.elasticface_margin(deviation=-1.0), "deviation is -1.0; expected at"),
