@@ -12,9 +12,9 @@ Notation, the field's own:
 
 Give `jax.shard_map` the option `check_vma=False` (`jax.pmap` has nothing like it). Taken inside the
 map, the gradient of such a loss is then that of the *sum over devices* of what each one returns:
-divide by the number of devices for sharded class centres, take the mean over the axis for replicated
-parameters (`ddl_jax.parallel` does both). With jax's default of `check_vma=True` jax adds up by
-itself and none of this is needed: dividing would make the gradient too small.
+divide by the number of devices for sharded class centres, take the mean over the axis for
+replicated parameters (`ddl_jax.parallel` does both). With jax's default of `check_vma=True` jax
+adds up by itself and none of this is needed: dividing would make the gradient too small.
 """
 
 from ddl_jax.losses.adaface import AdaFaceState, adaface_logits, adaface_margin

@@ -46,8 +46,8 @@ def check_floats(**arrays: jax.Array) -> None:
 def check_booleans(**arrays: jax.Array | None) -> None:
     """Refuses masks that are not of type bool; None, which stands for all, passes."""
     for name, array in arrays.items():
-        if array is not None and (dtype := jnp.asarray(array).dtype) != bool:
-            raise AssertionError(f"{name} is of type {dtype}; expected bool")
+        if array is not None and not jnp.issubdtype(jnp.asarray(array).dtype, jnp.bool_):
+            raise AssertionError(f"{name} is of type {jnp.asarray(array).dtype}; expected bool")
 
 
 def check_option(name: str, value: str, known: tuple[str, ...]) -> None:
