@@ -132,7 +132,8 @@ def cosface_logits(
       `[B, C]` logits.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      ValueError: a number is out of its range.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -176,7 +177,8 @@ def combined_margin_logits(
       `[B, C]` logits.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      ValueError: a number is out of its range.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -209,6 +211,7 @@ def normface_logits(cosine: jax.Array, labels: jax.Array, *, scale: float = 64.0
       `[B, C]` logits.
 
     Raises:
+      ValueError: a number is out of its range.
       AssertionError: ranks, shapes or types do not fit.
 
     Examples:

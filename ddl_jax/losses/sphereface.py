@@ -41,9 +41,9 @@ def sphereface_logits(
       \psi(\theta) = (-1)^k \cos(m\theta) - 2k, \quad
       \theta \in \left[\tfrac{k\pi}{m}, \tfrac{(k+1)\pi}{m}\right]
 
-    psi falls over [0, pi], from 1 to `1 - 2m` where m is a whole number. The paper trains with m = 4
-    and lets lambda fall from 1000 to 5 (its released code); lambda = 0 is the loss it writes, which
-    does not start from scratch at a scale of 64.
+    psi falls over [0, pi], from 1 to `1 - 2m` where m is a whole number. The paper trains with
+    m = 4 and lets lambda fall from 1000 to 5 (its released code); lambda = 0 is the loss it writes,
+    which does not start from scratch at a scale of 64.
 
     The paper normalises class centres only: its scale is the length of each embedding. Here, as in
     its successors, embeddings are normalised and the scale is given.
