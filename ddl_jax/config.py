@@ -151,12 +151,14 @@ class Distillation:
     mining: str = "paper"  # which negatives: paper, tface, top_k, semi_hard or random
     negatives: int = 1  # of each single; more with top_k, semi_hard and random
     fallback: str = "easiest"  # where semi_hard finds too few: easiest, hardest or none
+    mask_labels: bool = True  # a single of the same identity is no negative; as released, it may be
     minimum_positive: float = 0.0  # cosine at or below which a positive pair is dropped
     log_space: bool = False  # histograms as logarithms: a gradient where linear ones are empty
     correct_bias: bool = False  # subtract what KL is between small samples of the same
     past_similarities: int = 0  # of earlier batches in each domain's histograms; 0 for none
     past_embeddings: int = 0  # of earlier batches to pick each domain's negatives from
     stop_teacher_gradient: bool = False
+    gradient_times_devices: bool = False  # as released; the logged value stays that of the batch
 
 
 @dataclasses.dataclass
@@ -601,6 +603,8 @@ def _validate_distillation(options: Distillation, batch_size: int) -> None:
         )
     if options.mining == "tface" and options.past_embeddings:
         raise UserError(f"{name}.past_embeddings: mining=tface looks at the batch alone")
+    if options.past_embeddings and not options.mask_labels:
+        raise UserError(f"{name}.past_embeddings may be of the same identities; set mask_labels")
     if options.negatives > batch_size + options.past_embeddings:
         raise UserError(
             f"{name}.negatives is {options.negatives}; a batch has {batch_size} singles of a "

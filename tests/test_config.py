@@ -253,6 +253,10 @@ def test_what_must_not_be_negative_is_not(key):
             "mining=tface looks at the batch alone",
         ),
         (
+            {"loss.distillation.mask_labels": False, "loss.distillation.past_embeddings": 8},
+            "past_embeddings may be of the same identities; set mask_labels",
+        ),
+        (
             {"loss.distillation.mining": "top_k", "loss.distillation.negatives": 129},
             "negatives is 129; a batch has 128 singles of a domain, past_embeddings adds 0",
         ),

@@ -1,11 +1,16 @@
 """The center loss and the update of its centres, which are state and not parameters."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_sum, gather_rows
-from ddl_jax.losses.checks import check_option
+from ddl_jax.losses.checks import (
+    check_floats,
+    check_integers,
+    check_option,
+    check_range,
+    check_shapes,
+)
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
 from ddl_jax.losses.masked import masked_mean
 
@@ -88,7 +93,7 @@ def updated_centers(
       centers: `[C, D]`, the centres before the batch.
       embeddings: `[b, D]`.
       labels: `[b]` classes. A row whose label is outside [0, C) moves nothing.
-      update_rate: alpha, which weighs the new.
+      update_rate: alpha, which weighs the new, from 0 to 1.
       normalize: whether embeddings are scaled to length 1 first, as in `center_loss`.
       axis_name: embeddings and labels are the device's own part of the batch.
 
@@ -96,6 +101,7 @@ def updated_centers(
       `[C, D]` centres in float32 or wider, without any gradient.
 
     Raises:
+      ValueError: update_rate is out of range.
       AssertionError: ranks, shapes or types do not fit.
 
     Examples:
@@ -109,6 +115,7 @@ def updated_centers(
       Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016,
       https://ydwen.github.io/papers/WenECCV16.pdf
     """
+    check_range("update_rate", update_rate, 0.0, 1.0)
     rows, centers, labels = _checked(embeddings, centers, labels, normalize)
     rows, labels = gather_rows(rows, axis_name), gather_rows(labels, axis_name)
     rows, centers = jax.lax.stop_gradient((rows, centers))
@@ -126,10 +133,9 @@ def _checked(
     embeddings: jax.Array, centers: jax.Array, labels: jax.Array, normalize: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Rows and centres in one wide dtype, and the labels, as arrays of jax."""
-    chex.assert_rank([embeddings, centers, labels], [2, 2, 1])
-    chex.assert_equal_shape_prefix([embeddings, labels], 1)
-    chex.assert_equal_shape_suffix([embeddings, centers], 1)
-    chex.assert_type(labels, int)
+    check_shapes(embeddings=(embeddings, "b D"), labels=(labels, "b"), centers=(centers, "C D"))
+    check_floats(embeddings=embeddings, centers=centers)
+    check_integers(labels=labels)
     rows = unit_vectors(embeddings) if normalize else at_least_float32(jnp.asarray(embeddings))
     centers = at_least_float32(jnp.asarray(centers))
     dtype = jnp.promote_types(rows.dtype, centers.dtype)

@@ -3,6 +3,7 @@
 chex has the same assertions, but its messages number the arguments instead of naming them.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -62,3 +63,12 @@ def check_range(name: str, value: Any, low: float, high: float = math.inf, unit:
         return
     bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
     raise ValueError(f"{name} is {value}; expected {bounds}{unit and ', ' + unit}")
+
+
+def check_rising(name: str, values: jax.Array) -> None:
+    """Refuses numbers that do not rise strictly; traced ones cannot be looked at and pass."""
+    if isinstance(values, jax.core.Tracer):
+        return
+    # Python's numbers: jax.numpy's would be traced under jit, and then could not be looked at.
+    if not all(low < high for low, high in itertools.pairwise(values.tolist())):
+        raise ValueError(f"{name} does not rise; give numbers from the lowest to the highest")

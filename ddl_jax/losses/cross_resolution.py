@@ -1,9 +1,9 @@
 """Cross-resolution distillation: the student sees the low resolution, the teacher the high one."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.losses.checks import check_floats, check_range, check_shapes
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
 from ddl_jax.losses.masked import masked_mean, which_count
 
@@ -34,7 +34,7 @@ def feature_regression_loss(
       A scalar; 0, with gradient zero, when no row counts.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -48,8 +48,8 @@ def feature_regression_loss(
     References:
       See `cross_resolution_loss`.
     """
-    chex.assert_rank([student, teacher], 2)
-    chex.assert_equal_shape([student, teacher])
+    check_shapes(student=(student, "b D"), teacher=(teacher, "b D"))
+    check_floats(student=student, teacher=teacher)
     teacher = jax.lax.stop_gradient(teacher) if stop_teacher_gradient else teacher
     prepared = unit_vectors if normalize else at_least_float32
     squares = jnp.sum((prepared(student) - prepared(teacher)) ** 2, axis=1)
@@ -86,8 +86,8 @@ def soft_target_loss(
       A scalar, nats; 0, with gradient zero, when no row counts.
 
     Raises:
-      ValueError: the temperature is not above 0.
-      AssertionError: ranks or shapes do not fit.
+      ValueError: the temperature is below 1e-9.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -100,10 +100,9 @@ def soft_target_loss(
       Hinton et al., Distilling the Knowledge in a Neural Network, 2015,
       https://arxiv.org/abs/1503.02531
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}; choose one above 0")
-    chex.assert_rank([student_logits, teacher_logits], 2)
-    chex.assert_equal_shape([student_logits, teacher_logits])
+    check_range("temperature", temperature, 1e-9)
+    check_shapes(student_logits=(student_logits, "b C"), teacher_logits=(teacher_logits, "b C"))
+    check_floats(student_logits=student_logits, teacher_logits=teacher_logits)
     teacher_logits = (
         jax.lax.stop_gradient(teacher_logits) if stop_teacher_gradient else teacher_logits
     )
@@ -143,8 +142,8 @@ def cross_resolution_loss(
       teacher: `[b, D]` features of the same images in high resolution.
       student_logits: `[b, C]`, or None for regression only.
       teacher_logits: `[b, C]`, or None for regression only.
-      regression_weight: lambda_r.
-      soft_target_weight: lambda_s.
+      regression_weight: lambda_r, at least 0.
+      soft_target_weight: lambda_s, at least 0.
       temperature: see `soft_target_loss`.
       normalize: see `feature_regression_loss`.
       stop_teacher_gradient: whether the teacher is a constant.
@@ -155,8 +154,9 @@ def cross_resolution_loss(
       `(loss, terms)`, terms unweighted: `regression` and, with logits, `soft_target`.
 
     Raises:
-      ValueError: only one of the logits is given, or the temperature is not above 0.
-      AssertionError: ranks or shapes do not fit.
+      ValueError: only one of the logits is given, a weight is negative, or the temperature is below
+        1e-9.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -172,10 +172,13 @@ def cross_resolution_loss(
     if (student_logits is None) != (teacher_logits is None):
         missing = "student_logits" if student_logits is None else "teacher_logits"
         raise ValueError(f"{missing} is None; give the logits of both, or of neither")
+    check_range("regression_weight", regression_weight, 0.0)
+    check_range("soft_target_weight", soft_target_weight, 0.0)
     options = dict(stop_teacher_gradient=stop_teacher_gradient, where=where, axis_name=axis_name)
     regression = feature_regression_loss(student, teacher, normalize=normalize, **options)
     if student_logits is None:
         return regression_weight * regression, {"regression": regression}
+    check_shapes(student=(student, "b D"), student_logits=(student_logits, "b C"))
     soft = soft_target_loss(student_logits, teacher_logits, temperature=temperature, **options)
     loss = regression_weight * regression + soft_target_weight * soft
     return loss, {"regression": regression, "soft_target": soft}

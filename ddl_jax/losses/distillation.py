@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import axis_sum
+from ddl_jax.losses.checks import check_shapes
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distributions import kl_divergence
-from ddl_jax.losses.masked import which_count
+from ddl_jax.losses.masked import anything_counts, masked_mean, which_count
 from ddl_jax.losses.queue import SimilarityQueue
 from ddl_jax.losses.set_divergence import (
     Comparison,
@@ -34,9 +33,10 @@ def order_loss(domains: Sequence[PairSimilarities], *, axis_name: str | None = N
 
     .. math:: \sum_i \sum_j \left( E[S^-_i] - E[S^+_j] \right)
 
-    over all pairs of domains, teacher included: `(K+1)^2` terms (DDL, eq. 5, with its sign turned
-    so that it is minimised). The means are those of the raw similarities, not of the histograms. A
-    domain without any positive (or negative) that counts has no such mean, and no term with it.
+    over all pairs of domains, teacher included: `(K+1)^2` terms (the order loss of DDL, Huang et
+    al. 2020, with its sign turned so that it is minimised). The means are those of the raw
+    similarities, not of the histograms. A domain without any positive (or negative) that counts has
+    no such mean, and no term with it.
 
     Args:
       domains: teacher and students, in any order.
@@ -47,7 +47,7 @@ def order_loss(domains: Sequence[PairSimilarities], *, axis_name: str | None = N
 
     Raises:
       ValueError: no domain is given.
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks or shapes do not fit, or a mask is not bool.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -58,7 +58,7 @@ def order_loss(domains: Sequence[PairSimilarities], *, axis_name: str | None = N
     """
     if not domains:
         raise ValueError("order_loss got no domain; give the teacher and at least one student")
-    return _order(*_means(domains, axis_name))
+    return _order(*_means([_prepared(domain) for domain in domains], axis_name))
 
 
 def distribution_distillation_loss(
@@ -77,7 +77,7 @@ def distribution_distillation_loss(
     stop_teacher_gradient: bool = False,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    r"""The Distribution Distillation Loss of one teacher and K students (DDL, eq. 4 to 6).
+    r"""The Distribution Distillation Loss of one teacher and K students.
 
     .. math::
       \sum_k \left[ \lambda_1 D(P^+ \| Q_k^+) + \lambda_2 D(P^- \| Q_k^-) \right]
@@ -92,8 +92,8 @@ def distribution_distillation_loss(
     (theirs is larger by the number of GPUs). The teacher is detached neither there nor, by default,
     here. `preset_distillation_loss` has all of theirs in one name.
 
-    KL between small samples of equal distributions is not 0, .077 at 16 similarities a set: more of
-    them help (`past`), and so does `correct_bias`.
+    KL between small samples of equal distributions is not 0 (a table is in `kl_bias`): more
+    similarities help (`past`), and so does `correct_bias`.
 
     Args:
       teacher: similarities of the easy domain.
@@ -103,8 +103,8 @@ def distribution_distillation_loss(
       order_weight: lambda_3.
       nodes: `[R]` cosines of the histograms; None for 101 on [-1, 1].
       gamma: see `similarity_histogram`.
-      divergence: `(p[R], q[R]) -> scalar`, teacher first: `kl_divergence`, `js_divergence` or
-        `functools.partial(earth_mover_distance, nodes=nodes)`.
+      divergence: `(p[R], q[R]) -> scalar`, teacher first: `kl_divergence`, `js_divergence`,
+        `earth_mover_distance` (which is given the nodes) or a function of your own.
       log_space: whether histograms are logarithms, exact where linear ones underflow or epsilon
         hides them, and KL is `log_space_kl_divergence`: for sets far apart larger, with a gradient.
       correct_bias: whether `kl_bias` is subtracted from every divergence, which can then be
@@ -123,9 +123,9 @@ def distribution_distillation_loss(
       also `positive_bias[K]` and `negative_bias[K]`, already subtracted from the divergences.
 
     Raises:
-      ValueError: no student is given; there is not one queue a domain; `log_space` or
-        `correct_bias` with a divergence other than `kl_divergence`.
-      AssertionError: ranks or shapes do not fit.
+      ValueError: no student is given; there is not one queue a domain; gamma is not above 0;
+        `log_space` or `correct_bias` with a divergence other than `kl_divergence`.
+      AssertionError: ranks or shapes do not fit, or a mask is not bool.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -152,8 +152,7 @@ def distribution_distillation_loss(
         axis_name=axis_name,
     )
     check_comparison(how)
-    # Widened once, here: histogram and mean both send gradients back, which must add up in float32.
-    domains = [_widened(domain) for domain in (teacher, *students)]
+    domains = [_prepared(domain) for domain in (teacher, *students)]
     positive_mean, negative_mean = _means(domains, axis_name)
     positive, negative = _sets(domains, past, axis_name)
     positive_divergence, positive_bias = set_divergences(positive[0], positive[1:], how)
@@ -181,12 +180,8 @@ def _sets(
     axis_name: str | None,
 ) -> tuple[list[SimilaritySet], list[SimilaritySet]]:
     """What the histograms are made of: positive and negative sets, one a domain."""
-    positive = [
-        SimilaritySet(d.positive, which_count(d.positive, d.positive_where)) for d in domains
-    ]
-    negative = [
-        SimilaritySet(d.negative, which_count(d.negative, d.negative_where)) for d in domains
-    ]
+    positive = [SimilaritySet(d.positive, d.positive_where) for d in domains]
+    negative = [SimilaritySet(d.negative, d.negative_where) for d in domains]
     if past is None:
         return positive, negative
     if len(past) != len(domains):
@@ -203,9 +198,18 @@ def _sets(
     )
 
 
-def _widened(domain: PairSimilarities) -> PairSimilarities:
-    positive, negative = at_least_float32(domain.positive), at_least_float32(domain.negative)
-    return domain._replace(positive=positive, negative=negative)
+def _prepared(domain: PairSimilarities) -> PairSimilarities:
+    """The domain with its masks written out, or refused.
+
+    Widened once, here: histogram and mean both send gradients back, which must add up in float32.
+    """
+    check_shapes(positive=(domain.positive, "n"), negative=(domain.negative, "m"))
+    return PairSimilarities(
+        positive=at_least_float32(domain.positive),
+        negative=at_least_float32(domain.negative),
+        positive_where=which_count(domain.positive, domain.positive_where, "positive_where"),
+        negative_where=which_count(domain.negative, domain.negative_where, "negative_where"),
+    )
 
 
 def _means(
@@ -216,13 +220,8 @@ def _means(
     return positive, negative
 
 
-def _mean(values: jax.Array, where: jax.Array | None, axis_name: str | None) -> _Mean:
-    values = at_least_float32(values)
-    counts = which_count(values, where)
-    chex.assert_rank(values, 1)
-    total = axis_sum(jnp.sum(values, where=counts), axis_name)
-    number = axis_sum(jnp.sum(counts), axis_name)
-    return _Mean(total / jnp.maximum(number, 1), number > 0)
+def _mean(values: jax.Array, where: jax.Array, axis_name: str | None) -> _Mean:
+    return _Mean(masked_mean(values, where, axis_name), anything_counts(where, axis_name))
 
 
 def _order(positive: Sequence[_Mean], negative: Sequence[_Mean]) -> jax.Array:

@@ -1,10 +1,10 @@
 """Hard examples of a batch, told by their loss: keep only the hardest, or weigh them more."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows, own_rows
+from ddl_jax.losses.checks import check_floats, check_integers, check_range, check_shapes
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.masked import masked_mean, which_count
 
@@ -31,7 +31,7 @@ def hardest_rows(
 
     Raises:
       ValueError: share or number is out of range.
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -39,11 +39,13 @@ def hardest_rows(
       >>> losses.hardest_rows(jnp.array([0.1, 3.0, 0.2, 2.0]), share=0.5).tolist()
       [False, True, False, True]
     """
-    if number is None and not 0.0 < share <= 1.0:
-        raise ValueError(f"share is {share}; choose one above 0 and at most 1")
-    if number is not None and number < 1:
-        raise ValueError(f"number is {number}; choose at least 1")
-    chex.assert_rank(row_losses, 1)
+    if number is None:
+        check_range("share", share, 1e-9, 1.0, "a part of the rows")
+    else:
+        check_integers(number=number)
+        check_range("number", number, 1)
+    check_shapes(row_losses=(row_losses, "b"))
+    check_floats(row_losses=row_losses)
     counts = which_count(row_losses, where)
     constant = jax.lax.stop_gradient(at_least_float32(row_losses))
     hardness = gather_rows(jnp.where(counts, constant, -jnp.inf), axis_name)
@@ -89,7 +91,7 @@ def ohem_loss(
 
     Raises:
       ValueError: share or number is out of range.
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -128,6 +130,7 @@ def focal_cross_entropy(cross_entropy: jax.Array, *, gamma: float = 2.0) -> jax.
 
     Raises:
       ValueError: gamma is negative.
+      AssertionError: the cross-entropies are not floating point numbers.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -140,8 +143,8 @@ def focal_cross_entropy(cross_entropy: jax.Array, *, gamma: float = 2.0) -> jax.
       Lin et al., Focal Loss for Dense Object Detection, ICCV 2017,
       https://arxiv.org/abs/1708.02002
     """
-    if gamma < 0:
-        raise ValueError(f"gamma is {gamma}; choose at least 0")
+    check_range("gamma", gamma, 0.0)
+    check_floats(cross_entropy=cross_entropy)
     cross_entropy = at_least_float32(cross_entropy)
     if gamma == 0:
         return cross_entropy

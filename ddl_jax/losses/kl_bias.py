@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_sum
+from ddl_jax.losses.checks import check_shapes
 from ddl_jax.losses.distributions import bump_exponents
 from ddl_jax.losses.log_distributions import log_heights, normalised
+from ddl_jax.losses.masked import which_count
 
 
 def kl_bias(
@@ -39,8 +41,9 @@ def kl_bias(
     divergence is 2. Neither the paper nor the released code corrects anything.
 
     Mean (and standard deviation) of KL, and of KL corrected by this, for n similarities a set,
-    gamma 50 and 101 nodes on [-1, 1], over 4000 draws (2000 at 256). "equal" are two sets of
-    N(.5, .12); "apart" are N(.6, .12) and N(.4, .12), whose true divergence is .808:
+    gamma 50 and 101 nodes on [-1, 1], over 4,000 draws (2,000 at n = 256). "equal" are two sets of
+    N(.5, .12), .12 the standard deviation; "apart" are N(.6, .12) and N(.4, .12), whose true
+    divergence, that of sets without end, is .808:
 
     ====  ============  =============  ============  ============
       n   equal: KL     corrected      apart: KL     corrected
@@ -67,7 +70,8 @@ def kl_bias(
       A scalar, nats, at least 0; a set of fewer than two similarities adds nothing.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      ValueError: gamma is not above 0.
+      AssertionError: ranks or shapes do not fit, or a mask is not bool.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -76,6 +80,9 @@ def kl_bias(
       >>> round(float(losses.kl_bias(p, q, nodes=nodes)), 2)
       0.73
     """
+    check_shapes(teacher=(teacher, "n"), student=(student, "m"), nodes=(nodes, "R"))
+    teacher_where = which_count(teacher, teacher_where, "teacher_where")
+    student_where = which_count(student, student_where, "student_where")
     log_p, second, third, fourth = _leave_one_out(teacher, nodes, gamma, teacher_where, axis_name)
     by_teacher = second / 2 + third / 6 + fourth / 12
     _, second, third, fourth = _leave_one_out(student, nodes, gamma, student_where, axis_name)
@@ -87,7 +94,7 @@ def _leave_one_out(
     similarities: jax.Array,
     nodes: jax.Array,
     gamma: float,
-    where: jax.Array | None,
+    where: jax.Array,
     axis_name: str | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """The log histogram, and the sums of u^2, u^3 and u^4 times (n - 1) / n; all `[R]`."""

@@ -1,10 +1,10 @@
 """Histograms as logarithms, and KL between them: nothing underflows, so no gradient is lost."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_max, axis_sum
+from ddl_jax.losses.checks import check_shapes
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distributions import bump_exponents
 
@@ -17,7 +17,7 @@ def similarity_log_histogram(
     where: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
-    r"""The natural logarithm of `similarity_histogram` (DDL, eq. 3), exact far below float32's 0.
+    r"""The natural logarithm of `similarity_histogram`, exact far below float32's 0.
 
     .. math:: \log h_r = \log \sum_i w_i e^{-\gamma (s_i - t_r)^2} - \log \sum_{r,i} \dots
 
@@ -28,7 +28,7 @@ def similarity_log_histogram(
     Args:
       similarities: `[n]` cosines.
       nodes: `[R]` cosines at which the histogram is taken.
-      gamma: inverse squared width of the bump, `1 / (2 sigma^2)`.
+      gamma: inverse squared width of the bump, `1 / (2 sigma^2)`, above 0.
       where: `[n]` bool, which similarities count; None for all.
       axis_name: similarities are the device's own part.
 
@@ -37,7 +37,8 @@ def similarity_log_histogram(
       similarity counts.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      ValueError: gamma is not above 0.
+      AssertionError: ranks or shapes do not fit, or the mask is not bool.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -51,7 +52,7 @@ def similarity_log_histogram(
 
 
 def log_space_kl_divergence(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
-    r"""Kullback-Leibler divergence of histograms given as logarithms (DDL, eq. 4).
+    r"""Kullback-Leibler divergence of histograms given as logarithms.
 
     .. math:: \mathrm{KL}(P \| Q) = \sum_r p_r (\log p_r - \log q_r)
 
@@ -67,7 +68,7 @@ def log_space_kl_divergence(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
       A scalar, nats.
 
     Raises:
-      AssertionError: the shapes differ.
+      AssertionError: the shapes differ or are not of rank 1.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -76,8 +77,7 @@ def log_space_kl_divergence(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
       >>> float(losses.log_space_kl_divergence(p, q))
       200.0
     """
-    chex.assert_rank([log_p, log_q], 1)
-    chex.assert_equal_shape([log_p, log_q])
+    check_shapes(log_p=(log_p, "R"), log_q=(log_q, "R"))
     log_p, log_q = at_least_float32(log_p), at_least_float32(log_q)
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q))
 

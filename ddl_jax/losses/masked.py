@@ -1,14 +1,25 @@
 """Means and sums over what counts, safe where nothing does."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import axis_sum
+from ddl_jax.losses.checks import check_booleans, check_shapes
 
 
-def which_count(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    """bool of the shape of `values`: `where`, or all of them where it is None.
+def which_count(values: jax.Array, where: jax.Array | None, name: str = "where") -> jax.Array:
+    """Which of the values count: `where`, or all of them where it is None.
+
+    Args:
+      values: `[n]`.
+      where: `[n]` bool, or None.
+      name: of the argument that `where` is to the caller, for the message that refuses it.
+
+    Returns:
+      `[n]` bool.
+
+    Raises:
+      AssertionError: `where` is not bool, or not of the values' shape.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -16,8 +27,20 @@ def which_count(values: jax.Array, where: jax.Array | None) -> jax.Array:
       [True, True]
     """
     counts = jnp.ones(values.shape, bool) if where is None else where
-    chex.assert_equal_shape([values, counts])
+    check_shapes(values=(values, "n"), **{name: (counts, "n")})
+    check_booleans(**{name: counts})
     return counts
+
+
+def anything_counts(where: jax.Array, axis_name: str | None) -> jax.Array:
+    """Scalar bool: whether anything in the global batch counts.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> bool(anything_counts(jnp.array([False, True]), None))
+      True
+    """
+    return axis_sum(jnp.sum(where), axis_name) > 0
 
 
 def masked_mean(values: jax.Array, where: jax.Array, axis_name: str | None) -> jax.Array:

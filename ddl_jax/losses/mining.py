@@ -1,11 +1,10 @@
 """Which rows of a batch are taken as negatives, and their similarities."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows, own_numbers
-from ddl_jax.losses.checks import check_option
+from ddl_jax.losses.checks import check_integers, check_option, check_shapes
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
 from ddl_jax.losses.queue import EmbeddingQueue
 
@@ -36,12 +35,15 @@ def negative_similarities(
       embeddings: `[b, D]`, not normalised.
       labels: `[b]` identities; None says that all rows are of different identities.
       mining: the rule.
-        "paper" takes the most similar row (DDL, Sec. 3.1); "top_k" the `count` most similar ones.
+        "paper" takes the most similar row (DDL, Huang et al. 2020); "top_k" the `count` most
+        similar ones.
         "tface" does what the authors' released code does: row i sees only the rows j > i of the
         global batch and the result is at least 0 (their triangle of zeros takes part in the
         maximum), so the last row is always 0.
         "semi_hard" takes the most similar rows among those less similar than the row's own
-        positive pair; places that these do not fill are filled by `fallback`.
+        positive pair; places that these do not fill are filled by `fallback`. There is no margin:
+        FaceNet's semi-hard negatives (Schroff et al. 2015) must also lie within it of the positive
+        pair, ours need not.
         "random" draws without replacement, each negative being equally likely.
       count: negatives of a row; 1 for "paper" and "tface".
       positive: `[b]` cosines of the rows' own positive pairs, for "semi_hard"; they only choose and
@@ -60,7 +62,7 @@ def negative_similarities(
 
     Raises:
       ValueError: an option is unknown, or does not go with the others.
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit, or the memory's D is another.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -71,7 +73,7 @@ def negative_similarities(
       >>> found.tolist(), where.tolist()
       ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [True, False, True, True, True, False])
     """
-    chex.assert_rank(embeddings, 2)
+    _check_arrays(embeddings, labels, positive, memory)
     own = unit_vectors(embeddings)
     candidates = gather_rows(own, axis_name)
     if memory is not None:
@@ -87,7 +89,6 @@ def negative_similarities(
     if mining == "random":
         score, allowed = _draws(key, numbers, cosine.shape[1]), is_negative
     elif mining == "semi_hard":
-        chex.assert_shape(positive, (len(own),))
         score, allowed = _semi_hard(cosine, is_negative, positive, fallback)
     else:
         score, allowed = cosine, is_negative
@@ -98,6 +99,25 @@ def negative_similarities(
     if mining == "tface":
         return jnp.where(found > 0, found, 0.0), jnp.ones(found.shape, bool)
     return found, where.ravel()
+
+
+def _check_arrays(
+    embeddings: jax.Array,
+    labels: jax.Array | None,
+    positive: jax.Array | None,
+    memory: EmbeddingQueue | None,
+) -> None:
+    arrays = {"embeddings": (embeddings, "b D")}
+    if labels is not None:
+        arrays["labels"] = (labels, "b")
+    if positive is not None:
+        arrays["positive"] = (positive, "b")
+    if memory is not None:
+        arrays["memory.embeddings"] = (memory.embeddings, "size D")
+        arrays["memory.labels"] = (memory.labels, "size")
+    check_shapes(**arrays)
+    if labels is not None:
+        check_integers(labels=labels)
 
 
 def _check(mining, count, positive, fallback, key, memory, labels, candidates: int) -> None:
@@ -133,9 +153,6 @@ def _is_negative(
         is_negative = columns != numbers[:, None]
     if labels is None:
         return is_negative
-    chex.assert_rank(labels, 1)
-    chex.assert_type(labels, int)
-    chex.assert_equal_shape([numbers, labels])
     everyone = gather_rows(labels, axis_name)
     if memory is not None:
         in_batch = columns < everyone.size

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_option
+from ddl_jax.losses.checks import check_integers, check_option, check_shapes
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distillation import distribution_distillation_loss
 from ddl_jax.losses.distributions import kl_divergence
@@ -121,16 +120,17 @@ def domain_pairs(
       labels: `[b, 3 (K + 1)]` identities; None says that the singles of a domain are all different.
       preset: a name that `distillation_preset` knows, or options of your own.
       key: for mining "random", the same on all devices.
-      memories: past singles of every domain, teacher first; see `negative_similarities`.
+      memories: past singles of every domain, teacher first; see `negative_similarities`. The preset
+        must have `mask_labels`.
       axis_name: rows are the device's own part of the batch.
 
     Returns:
       One `PairSimilarities` a domain.
 
     Raises:
-      ValueError: unknown preset, images that are not threes, not one memory a domain, or what
-        `negative_similarities` refuses.
-      AssertionError: ranks or shapes do not fit.
+      ValueError: unknown preset, images that are not threes, not one memory a domain, memories
+        with a preset without `mask_labels`, or what `negative_similarities` refuses.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -140,13 +140,18 @@ def domain_pairs(
       ((4,), (4,))
     """
     options = distillation_preset(preset) if isinstance(preset, str) else preset
-    chex.assert_rank(embeddings, 3)
+    check_shapes(embeddings=(embeddings, "b images D"))
     images = embeddings.shape[1]
     if images == 0 or images % 3:
         raise ValueError(f"embeddings has {images} images a row; give three for each domain")
     if labels is not None:
-        chex.assert_rank(labels, 2)
-        chex.assert_equal_shape_prefix([embeddings, labels], 2)
+        check_shapes(embeddings=(embeddings, "b images D"), labels=(labels, "b images"))
+        check_integers(labels=labels)
+    if memories is not None and not options.mask_labels:
+        raise ValueError(
+            "mask_labels is False in the preset; memories hold rows of the same identities, so "
+            "set it to True"
+        )
     if memories is not None and len(memories) != images // 3:
         raise ValueError(f"memories has {len(memories)} queues; give {images // 3}, one a domain")
     # Widened once, here: the gradients of a row's images add up in float32.
@@ -177,7 +182,7 @@ def preset_distillation_loss(
     past: Sequence[SimilarityQueue] | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The Distribution Distillation Loss of a batch's embeddings (DDL, Sec. 3), under one name.
+    """The Distribution Distillation Loss of a batch's embeddings, under one name.
 
     It is `distribution_distillation_loss` of `domain_pairs`.
 
@@ -197,7 +202,7 @@ def preset_distillation_loss(
 
     Raises:
       ValueError: there is no student; see `domain_pairs` and `distribution_distillation_loss`.
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax
@@ -208,9 +213,30 @@ def preset_distillation_loss(
       ((1,), (2,))
     """
     options = distillation_preset(preset) if isinstance(preset, str) else preset
-    teacher, *students = domain_pairs(
+    domains = domain_pairs(
         embeddings, labels, preset=options, key=key, memories=memories, axis_name=axis_name
     )
+    return loss_of_pairs(domains, options, past=past, axis_name=axis_name)
+
+
+def loss_of_pairs(
+    domains: Sequence[PairSimilarities],
+    options: DistillationPreset,
+    *,
+    past: Sequence[SimilarityQueue] | None = None,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`preset_distillation_loss` of what `domain_pairs` found, teacher first.
+
+    Examples:
+      >>> import jax
+      >>> from ddl_jax import losses
+      >>> faces = jax.random.normal(jax.random.key(0), (8, 6, 16))
+      >>> loss, _ = loss_of_pairs(losses.domain_pairs(faces), losses.distillation_preset("paper"))
+      >>> loss.shape
+      ()
+    """
+    teacher, *students = domains
     dtype = teacher.positive.dtype
     loss, terms = distribution_distillation_loss(
         teacher,

@@ -6,12 +6,13 @@ Every device holds the whole of it. Nothing of a queue has a gradient.
 
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows
+from ddl_jax.losses.checks import check_integers, check_shapes
 from ddl_jax.losses.cosine import unit_vectors
+from ddl_jax.losses.masked import which_count
 
 
 class SimilarityQueue(NamedTuple):
@@ -81,7 +82,7 @@ def push_pairs(
       The new `SimilarityQueue`, the same on every device.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks or shapes do not fit, or a mask is not bool.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -91,11 +92,14 @@ def push_pairs(
       >>> queue.positive.tolist(), int(queue.positive_filled), int(queue.negative_filled)
       ([0.5, 0.75, 0.0], 2, 1)
     """
+    check_shapes(positive=(domain.positive, "n"), negative=(domain.negative, "m"))
+    counts = which_count(domain.positive, domain.positive_where, "positive_where")
     positive, positive_filled = _push(
-        queue.positive, queue.positive_filled, domain.positive, domain.positive_where, axis_name
+        queue.positive, queue.positive_filled, domain.positive, counts, axis_name
     )
+    counts = which_count(domain.negative, domain.negative_where, "negative_where")
     negative, negative_filled = _push(
-        queue.negative, queue.negative_filled, domain.negative, domain.negative_where, axis_name
+        queue.negative, queue.negative_filled, domain.negative, counts, axis_name
     )
     return SimilarityQueue(positive, negative, positive_filled, negative_filled)
 
@@ -147,7 +151,7 @@ def push_embeddings(
       The new `EmbeddingQueue`, the same on every device.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit, or the queue's D is another.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -157,14 +161,16 @@ def push_embeddings(
       >>> queue.embeddings.tolist(), queue.labels.tolist(), int(queue.filled)
       ([[0.0, 1.0], [0.0, 0.0]], [7, 0], 1)
     """
-    chex.assert_rank(embeddings, 2)
-    chex.assert_rank(labels, 1)
-    chex.assert_type(labels, int)
-    chex.assert_equal_shape_prefix([embeddings, labels], 1)
-    chex.assert_equal_shape_suffix([queue.embeddings, embeddings], 1)
+    check_shapes(
+        **{"queue.embeddings": (queue.embeddings, "size D")},
+        embeddings=(embeddings, "b D"),
+        labels=(labels, "b"),
+    )
+    check_integers(labels=labels)
+    counts = which_count(labels, where)
     unit = unit_vectors(embeddings)
-    vectors, filled = _push(queue.embeddings, queue.filled, unit, where, axis_name)
-    numbers, _ = _push(queue.labels, queue.filled, labels, where, axis_name)
+    vectors, filled = _push(queue.embeddings, queue.filled, unit, counts, axis_name)
+    numbers, _ = _push(queue.labels, queue.filled, labels, counts, axis_name)
     return EmbeddingQueue(vectors, numbers, filled)
 
 
@@ -177,12 +183,10 @@ def _push(
     old: jax.Array,
     filled: jax.Array,
     new: jax.Array,
-    where: jax.Array | None,
+    counts: jax.Array,
     axis_name: str | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Puts the rows of `new` that count before those of `old` that do, and cuts to old's size."""
-    counts = jnp.ones(len(new), bool) if where is None else where
-    chex.assert_equal_shape_prefix([new, counts], 1)
     new = gather_rows(jax.lax.stop_gradient(new).astype(old.dtype), axis_name)
     counts = jnp.concatenate([gather_rows(counts, axis_name), jnp.arange(len(old)) < filled])
     place = jnp.cumsum(counts) - 1

@@ -2,12 +2,17 @@
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows, is_other_row
-from ddl_jax.losses.checks import check_option
+from ddl_jax.losses.checks import (
+    check_floats,
+    check_integers,
+    check_option,
+    check_range,
+    check_shapes,
+)
 from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
 from ddl_jax.losses.distances import without_scale
 from ddl_jax.losses.masked import masked_log_sum_exp, masked_mean
@@ -95,7 +100,7 @@ def batch_hard_triplet_loss(
     Args:
       embeddings: `[b, D]`.
       labels: `[b]` identities; every identity should come twice or more in the global batch.
-      margin: m, in units of the distance; None for the soft margin.
+      margin: m, in units of the distance, at least 0; None for the soft margin.
       squared: whether distances are squared.
       normalize: whether distances are those of the unit vectors (0 to 2, the square is
         `2 - 2 cos`), or of the embeddings as they are.
@@ -106,6 +111,7 @@ def batch_hard_triplet_loss(
       with gradient zero.
 
     Raises:
+      ValueError: the margin is negative.
       AssertionError: ranks, shapes or types do not fit.
 
     Examples:
@@ -120,6 +126,8 @@ def batch_hard_triplet_loss(
       https://arxiv.org/abs/1703.07737;
       Schroff et al., FaceNet, CVPR 2015, https://arxiv.org/abs/1503.03832
     """
+    if margin is not None:
+        check_range("margin", margin, 0.0, unit="in units of the distance")
     triplets = hardest_triplets(embeddings, labels, normalize=normalize, axis_name=axis_name)
     rows = unit_vectors(embeddings) if normalize else at_least_float32(embeddings)
     everyone = gather_rows(rows, axis_name)
@@ -148,8 +156,11 @@ def supervised_contrastive_loss(
           \frac{e^{\cos(x_i, x_p) / \tau}}{\sum_{a \ne i} e^{\cos(x_i, x_a) / \tau}}
 
     with P(i) the other rows of the same identity (Khosla et al., eq. 2 and 3, which sum over the
-    rows; L_out is the one they recommend). Their PyTorch code has the temperature 0.07, divides by
-    all rows and gives NaN, or 0 in later versions, for a row without a positive.
+    rows; L_out is the one they recommend).
+
+    Where their PyTorch code differs: it multiplies the loss by `temperature / base_temperature`,
+    both 0.07 by default, which this function does not: take the factor into the loss's weight. It
+    divides by all rows, and gives NaN, or 0 in later versions, for a row without a positive.
 
     Args:
       embeddings: `[b, D]`, not normalised: the views of an image are rows of the same label.
@@ -162,7 +173,7 @@ def supervised_contrastive_loss(
       A scalar; 0, with gradient zero, when no row has a positive.
 
     Raises:
-      ValueError: the temperature is not above 0 or the variant unknown.
+      ValueError: the temperature is below 1e-9 or the variant unknown.
       AssertionError: ranks, shapes or types do not fit.
 
     Examples:
@@ -177,8 +188,7 @@ def supervised_contrastive_loss(
       Khosla et al., Supervised Contrastive Learning, NeurIPS 2020,
       https://arxiv.org/abs/2004.11362
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}; choose one above 0")
+    check_range("temperature", temperature, 1e-9)
     check_option("variant", variant, ("out", "in"))
     is_positive, is_negative = _relations(embeddings, labels, axis_name)
     rows = unit_vectors(embeddings)
@@ -198,9 +208,9 @@ def _relations(
     embeddings: jax.Array, labels: jax.Array, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array]:
     """Which rows of the global batch are positives and negatives of each own row, `[b, B]` each."""
-    chex.assert_rank([embeddings, labels], [2, 1])
-    chex.assert_equal_shape_prefix([embeddings, labels], 1)
-    chex.assert_type(labels, int)
+    check_shapes(embeddings=(embeddings, "b D"), labels=(labels, "b"))
+    check_floats(embeddings=embeddings)
+    check_integers(labels=labels)
     all_labels = gather_rows(labels, axis_name)
     is_other = is_other_row(len(labels), len(all_labels), axis_name)
     is_same = all_labels[None, :] == labels[:, None]

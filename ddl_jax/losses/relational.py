@@ -1,22 +1,23 @@
 """Distillation of relations: how the rows of a batch lie to each other, not where they lie."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from ddl_jax.losses.axis import axis_sum, gather_rows, is_other_row
-from ddl_jax.losses.checks import check_option
+from ddl_jax.losses.checks import check_floats, check_option
 from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
 from ddl_jax.losses.distances import without_scale
 from ddl_jax.losses.masked import masked_mean
+
+_REDUCTIONS = ("mean", "mean_of_all")
 
 
 def relational_distance_loss(
     student: jax.Array,
     teacher: jax.Array,
     *,
-    average: str = "distinct",
+    reduction: str = "mean",
     normalize: bool = False,
     stop_teacher_gradient: bool = True,
     axis_name: str | None = None,
@@ -33,12 +34,12 @@ def relational_distance_loss(
     take 25 and 50 for classification. Memory grows with `b B D`.
 
     Where the authors' code differs: it divides by all B^2 pairs, those of a row with itself
-    included (`average="all"`), and leaves pairs at distance 0 out of the mean distance.
+    included (`reduction="mean_of_all"`), and leaves pairs at distance 0 out of the mean distance.
 
     Args:
       student: `[b, D]`, or `[b, ...]` of features to be flattened.
       teacher: `[b, E]` of the same rows; the size may be another.
-      average: "distinct" divides by the number of pairs of different rows, "all" by B^2.
+      reduction: "mean" over the pairs of different rows, or "mean_of_all", over all B^2.
       normalize: whether rows are scaled to length 1 first; in the paper an option.
       stop_teacher_gradient: whether the teacher is a constant.
       axis_name: rows are the device's own part of the batch; pairs come from all of it.
@@ -47,8 +48,8 @@ def relational_distance_loss(
       A scalar; 0 for a batch of one row.
 
     Raises:
-      ValueError: unknown average.
-      AssertionError: ranks or shapes do not fit.
+      ValueError: unknown reduction.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -60,19 +61,19 @@ def relational_distance_loss(
     References:
       Park et al., Relational Knowledge Distillation, CVPR 2019, https://arxiv.org/abs/1904.05068
     """
-    check_option("average", average, ("distinct", "all"))
+    check_option("reduction", reduction, _REDUCTIONS)
     student, teacher = _flat(student, teacher, stop_teacher_gradient)
     student = _relative_distances(student, normalize, axis_name)
     teacher = _relative_distances(teacher, normalize, axis_name)
     loss = optax.losses.huber_loss(student, teacher)
-    return _mean_relation(loss, is_other_row(*student.shape, axis_name), average, axis_name)
+    return _mean_relation(loss, is_other_row(*student.shape, axis_name), reduction, axis_name)
 
 
 def relational_angle_loss(
     student: jax.Array,
     teacher: jax.Array,
     *,
-    average: str = "distinct",
+    reduction: str = "mean",
     normalize: bool = False,
     stop_teacher_gradient: bool = True,
     axis_name: str | None = None,
@@ -90,12 +91,12 @@ def relational_angle_loss(
     holds the differences of its own rows from all, and their angles.
 
     Where the authors' code differs: it divides by all B^3 triples, those with equal members
-    included, which add nothing (`average="all"`).
+    included, which add nothing (`reduction="mean_of_all"`).
 
     Args:
       student: `[b, D]`, or `[b, ...]` of features to be flattened.
       teacher: `[b, E]` of the same rows; the size may be another.
-      average: "distinct" divides by the number of triples of three different rows, "all" by B^3.
+      reduction: "mean" over the triples of three different rows, or "mean_of_all", over all B^3.
       normalize: whether rows are scaled to length 1 first; in the paper an option.
       stop_teacher_gradient: whether the teacher is a constant.
       axis_name: rows are the device's own part of the batch; triples come from all of it.
@@ -105,8 +106,8 @@ def relational_angle_loss(
       their angles have cosine 0.
 
     Raises:
-      ValueError: unknown average.
-      AssertionError: ranks or shapes do not fit.
+      ValueError: unknown reduction.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -119,7 +120,7 @@ def relational_angle_loss(
     References:
       Park et al., Relational Knowledge Distillation, CVPR 2019, https://arxiv.org/abs/1904.05068
     """
-    check_option("average", average, ("distinct", "all"))
+    check_option("reduction", reduction, _REDUCTIONS)
     student, teacher = _flat(student, teacher, stop_teacher_gradient)
     loss = optax.losses.huber_loss(
         _angle_cosines(student, normalize, axis_name), _angle_cosines(teacher, normalize, axis_name)
@@ -127,7 +128,7 @@ def relational_angle_loss(
     own, count, _ = loss.shape
     is_other = is_other_row(own, count, axis_name)
     is_triple = is_other[:, :, None] & is_other[:, None, :] & ~jnp.eye(count, dtype=bool)[None]
-    return _mean_relation(loss, is_triple, average, axis_name)
+    return _mean_relation(loss, is_triple, reduction, axis_name)
 
 
 def similarity_preserving_loss(
@@ -159,7 +160,7 @@ def similarity_preserving_loss(
       A scalar.
 
     Raises:
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -183,10 +184,19 @@ def _flat(
     student: jax.Array, teacher: jax.Array, stop_teacher_gradient: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Rows `[b, D]` and `[b, E]` in float32 or wider."""
-    chex.assert_equal_shape_prefix([student, teacher], 1)
+    _check_features(student, teacher)
     teacher = jax.lax.stop_gradient(teacher) if stop_teacher_gradient else teacher
     student, teacher = at_least_float32(student), at_least_float32(teacher)
     return student.reshape(student.shape[0], -1), teacher.reshape(teacher.shape[0], -1)
+
+
+def _check_features(student: jax.Array, teacher: jax.Array) -> None:
+    of_student, of_teacher = jnp.shape(student), jnp.shape(teacher)
+    if len(of_student) < 2:
+        raise AssertionError(f"student has shape {of_student}; expected [b, ...]")
+    if len(of_teacher) < 2 or of_teacher[0] != of_student[0]:
+        raise AssertionError(f"teacher has shape {of_teacher}; expected [b={of_student[0]}, ...]")
+    check_floats(student=student, teacher=teacher)
 
 
 def _differences(rows: jax.Array, normalize: bool, axis_name: str | None) -> jax.Array:
@@ -217,8 +227,8 @@ def _unit_similarities(rows: jax.Array, normalize: bool, axis_name: str | None) 
 
 
 def _mean_relation(
-    loss: jax.Array, where: jax.Array, average: str, axis_name: str | None
+    loss: jax.Array, where: jax.Array, reduction: str, axis_name: str | None
 ) -> jax.Array:
-    if average == "distinct":
+    if reduction == "mean":
         return masked_mean(loss, where, axis_name)
     return axis_sum(jnp.sum(loss, where=where), axis_name) / loss.shape[1] ** loss.ndim

@@ -1,15 +1,20 @@
 """From sets of similarities to the divergences of one of them, the teacher's, from the others."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import axis_sum
-from ddl_jax.losses.distributions import kl_divergence, similarity_histogram
+from ddl_jax.losses.distributions import (
+    earth_mover_distance,
+    kl_divergence,
+    similarity_histogram,
+)
 from ddl_jax.losses.kl_bias import kl_bias
 from ddl_jax.losses.log_distributions import log_space_kl_divergence, similarity_log_histogram
+from ddl_jax.losses.masked import anything_counts
 
 Divergence = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -74,12 +79,14 @@ def set_divergences(
         teacher = teacher._replace(values=jax.lax.stop_gradient(teacher.values))
     make = similarity_log_histogram if how.log_space else similarity_histogram
     compare = log_space_kl_divergence if how.log_space else how.divergence
+    if compare is earth_mover_distance:
+        compare = functools.partial(earth_mover_distance, nodes=how.nodes)
     sets = [teacher, *students]
     p, *qs = (
         make(s.values, nodes=how.nodes, gamma=how.gamma, where=s.where, axis_name=how.axis_name)
         for s in sets
     )
-    exist, *student_exist = (axis_sum(jnp.sum(s.where), how.axis_name) > 0 for s in sets)
+    exist, *student_exist = (anything_counts(s.where, how.axis_name) for s in sets)
     biases = jnp.stack([_bias(teacher, s, how) for s in students])
     divergences = jnp.stack([compare(p, q) for q in qs]) - biases
     both = jnp.stack(student_exist) & exist

@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_option
+from ddl_jax.losses.checks import check_option, check_shapes
 from ddl_jax.losses.cosine import unit_vectors
 from ddl_jax.losses.mining import negative_similarities
 from ddl_jax.losses.queue import EmbeddingQueue
@@ -29,7 +28,7 @@ class PairSimilarities(NamedTuple):
 
 
 def positive_similarities(first: jax.Array, second: jax.Array) -> jax.Array:
-    r"""Cosine of each pair, :math:`s^+_i = \cos(x_{i1}, x_{i2})` (DDL, Sec. 3.1).
+    r"""Cosine of each pair, :math:`s^+_i = \cos(x_{i1}, x_{i2})` (DDL, Huang et al. 2020).
 
     Args:
       first: `[b, D]` embeddings, not normalised.
@@ -47,8 +46,7 @@ def positive_similarities(first: jax.Array, second: jax.Array) -> jax.Array:
       >>> losses.positive_similarities(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])).tolist()
       [0.0]
     """
-    chex.assert_rank([first, second], 2)
-    chex.assert_equal_shape([first, second])
+    check_shapes(first=(first, "b D"), second=(second, "b D"))
     return jnp.sum(unit_vectors(first) * unit_vectors(second), axis=-1)
 
 
@@ -59,7 +57,7 @@ def hardest_negative_similarities(
     mining: str = "paper",
     axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    r"""The most similar other identity of each row (DDL, Sec. 3.1).
+    r"""The most similar other identity of each row (DDL, Huang et al. 2020).
 
     .. math:: s^-_i = \max_{j : y_j \ne y_i} \cos(x_i, x_j)
 
@@ -79,7 +77,7 @@ def hardest_negative_similarities(
 
     Raises:
       ValueError: unknown mining; `negative_similarities` knows more rules.
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -131,7 +129,7 @@ def pair_similarities(
 
     Raises:
       ValueError: see `negative_similarities`.
-      AssertionError: ranks or shapes do not fit.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -139,6 +137,7 @@ def pair_similarities(
       >>> losses.pair_similarities(jnp.eye(2), jnp.eye(2), -jnp.eye(2)).positive_where.tolist()
       [False, False]
     """
+    check_shapes(singles=(singles, "b D"), first=(first, "b D"), second=(second, "b D"))
     positive = positive_similarities(first, second)
     counts = positive > minimum_positive
     negative, negative_where = negative_similarities(

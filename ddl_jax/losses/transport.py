@@ -2,11 +2,16 @@
 
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_option
+from ddl_jax.losses.checks import (
+    check_floats,
+    check_integers,
+    check_option,
+    check_range,
+    check_shapes,
+)
 from ddl_jax.losses.cosine import unit_vectors
 from ddl_jax.losses.masked import masked_mean, which_count
 
@@ -44,8 +49,8 @@ def sinkhorn_distance(
       `[...]`, in [0, 2] unless debiased. A feature of norm 0 has cost 1 to all.
 
     Raises:
-      ValueError: epsilon or iterations is out of range.
-      AssertionError: shapes do not fit.
+      ValueError: epsilon is below 1e-9, or iterations below 1.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -62,19 +67,25 @@ def sinkhorn_distance(
       Qian et al., OTFace: Hard Samples Guided Optimal Transport Loss for Deep Face Representation,
       2022, https://arxiv.org/abs/2203.14461
     """
-    if not epsilon > 0:
-        raise ValueError(f"epsilon is {epsilon}; choose one above 0")
-    if iterations < 1:
-        raise ValueError(f"iterations is {iterations}; choose at least 1")
-    chex.assert_equal_rank([first, second])
-    chex.assert_equal_shape_prefix([first, second], first.ndim - 2)
-    chex.assert_equal_shape_suffix([first, second], 1)
+    check_range("epsilon", epsilon, 1e-9, unit="in units of the cost")
+    check_integers(iterations=iterations)
+    check_range("iterations", iterations, 1)
+    _check_sets(first, second)
     first, second = unit_vectors(first), unit_vectors(second)
     distance = _transport_cost(first, second, epsilon, iterations)
     if debias:
         distance -= 0.5 * _transport_cost(first, first, epsilon, iterations)
         distance -= 0.5 * _transport_cost(second, second, epsilon, iterations)
     return distance
+
+
+def _check_sets(first: jax.Array, second: jax.Array) -> None:
+    """Refuses all but `[..., n, D]` and `[..., m, D]`; the leading sizes are called b0, b1, ..."""
+    if jnp.ndim(first) < 2:
+        raise AssertionError(f"first has shape {jnp.shape(first)}; expected [..., n, D]")
+    leading = "".join(f"b{axis} " for axis in range(jnp.ndim(first) - 2))
+    check_shapes(first=(first, f"{leading}n D"), second=(second, f"{leading}m D"))
+    check_floats(first=first, second=second)
 
 
 def _transport_cost(
@@ -108,7 +119,7 @@ def transport_triplet_loss(
     epsilon: float = 1.0,
     iterations: int = 10,
     where: jax.Array | None = None,
-    average: str = "active",
+    reduction: str = "mean_of_active",
     axis_name: str | None = None,
 ) -> jax.Array:
     r"""OTFace's term: transport to the positive must cost less than to the negative.
@@ -123,22 +134,22 @@ def transport_triplet_loss(
 
     Args:
       anchor: `[t, n, D]` local features, not normalised.
-      positive: `[t, n, D]` of the same identities.
-      negative: `[t, n, D]` of other identities.
-      margin: m, in units of the cost.
+      positive: `[t, p, D]` of the same identities; p, as q below, may be n.
+      negative: `[t, q, D]` of other identities.
+      margin: m, in units of the cost, at least 0.
       epsilon: see `sinkhorn_distance`.
       iterations: see `sinkhorn_distance`.
       where: `[t]` bool, which triplets count; None for all.
-      average: "active" divides by the triplets of positive loss, as the authors' code does, "all"
-        by those that count.
+      reduction: "mean" over the triplets that count, or "mean_of_active", over those of positive
+        loss among them, as in the authors' code.
       axis_name: triplets are the device's own part.
 
     Returns:
       A scalar; 0, with gradient zero, when no triplet counts.
 
     Raises:
-      ValueError: unknown average, or epsilon or iterations out of range.
-      AssertionError: ranks or shapes do not fit.
+      ValueError: unknown reduction, the margin is negative, or epsilon or iterations out of range.
+      AssertionError: ranks, shapes or types do not fit.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -151,14 +162,18 @@ def transport_triplet_loss(
       Qian et al., OTFace: Hard Samples Guided Optimal Transport Loss for Deep Face Representation,
       2022, https://arxiv.org/abs/2203.14461
     """
-    check_option("average", average, ("active", "all"))
-    chex.assert_rank([anchor, positive, negative], 3)
+    check_option("reduction", reduction, ("mean", "mean_of_active"))
+    check_range("margin", margin, 0.0, unit="in units of the cost")
+    check_shapes(
+        anchor=(anchor, "t n D"), positive=(positive, "t p D"), negative=(negative, "t q D")
+    )
+    check_floats(anchor=anchor, positive=positive, negative=negative)
     options = dict(epsilon=epsilon, iterations=iterations)
     gap = sinkhorn_distance(anchor, positive, **options) - sinkhorn_distance(
         anchor, negative, **options
     )
     loss = jnp.maximum(gap + margin, 0.0)
     counts = which_count(loss, where)
-    if average == "all":
+    if reduction == "mean":
         return masked_mean(loss, counts, axis_name)
     return masked_mean(loss, counts & (loss > 0), axis_name)

@@ -1,17 +1,20 @@
 """The DDL of a run: its options from a config, and what it remembers of past batches."""
 
-import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ddl_jax import losses, parallel
 from ddl_jax.config import Config, Distillation
+from ddl_jax.losses.presets import loss_of_pairs
 
 Metrics = dict[str, jax.Array]
 
-_DIVERGENCES = {"kl": losses.kl_divergence, "js": losses.js_divergence}
+_DIVERGENCES = {
+    "kl": losses.kl_divergence,
+    "js": losses.js_divergence,
+    "earth_mover": losses.earth_mover_distance,
+}
 
 
 def initial_memory(config: Config) -> dict[str, Any]:
@@ -49,24 +52,23 @@ def distillation_loss(
     Returns:
       `(loss, memory, terms)`: the terms are unweighted and named by domain.
     """
-    how = {
-        "preset": _preset(config.loss.distillation),
-        "key": key,
-        "memories": memory.get("embeddings"),
-        "axis_name": parallel.AXIS,
-    }
-    loss, terms = losses.preset_distillation_loss(
-        embeddings, labels, past=memory.get("similarities"), **how
+    preset = _preset(config.loss.distillation)
+    domains = losses.domain_pairs(
+        embeddings,
+        labels,
+        preset=preset,
+        key=key,
+        memories=memory.get("embeddings"),
+        axis_name=parallel.AXIS,
+    )
+    loss, terms = loss_of_pairs(
+        domains, preset, past=memory.get("similarities"), axis_name=parallel.AXIS
     )
     remembered = {}
     if "similarities" in memory:
         remembered["similarities"] = tuple(
             losses.push_pairs(queue, pairs, axis_name=parallel.AXIS)
-            for queue, pairs in zip(
-                memory["similarities"],
-                losses.domain_pairs(embeddings, labels, **how),
-                strict=True,
-            )
+            for queue, pairs in zip(memory["similarities"], domains, strict=True)
         )
     if "embeddings" in memory:  # the singles, which are what negatives are picked from
         remembered["embeddings"] = tuple(
@@ -79,14 +81,10 @@ def distillation_loss(
 
 
 def _preset(options: Distillation) -> losses.DistillationPreset:
-    nodes = jnp.linspace(options.lowest_node, options.highest_node, options.nodes)
-    divergence = _DIVERGENCES.get(
-        options.divergence, functools.partial(losses.earth_mover_distance, nodes=nodes)
-    )
     fields = losses.DistillationPreset._fields
     same = {name: value for name, value in vars(options).items() if name in fields}
     return losses.DistillationPreset(
-        **same | {"count": options.negatives, "divergence": divergence}
+        **same | {"count": options.negatives, "divergence": _DIVERGENCES[options.divergence]}
     )
 
 

@@ -68,6 +68,27 @@ def test_no_class_at_all_gives_zero():
     assert found[0] == 0.0 and not found[1].any()
 
 
-def test_unknown_reduction_is_named():
+def test_bad_options_are_named():
+    arrays = jnp.ones((1, 2)), jnp.ones((1, 2)), np.zeros(1, int)
     with pytest.raises(ValueError, match="reduction is 'max'; choose one of mean, sum"):
-        losses.center_loss(jnp.ones((1, 2)), jnp.ones((1, 2)), np.zeros(1, int), reduction="max")
+        losses.center_loss(*arrays, reduction="max")
+    with pytest.raises(ValueError, match="update_rate is 1.5; expected from 0 to 1"):
+        losses.updated_centers(*arrays, update_rate=1.5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtype", "message"),
+    [
+        ([(4, 8), (5, 7), (4,)], int, r"centers has shape \(5, 7\); expected \[C, D=8\]"),
+        ([(8,), (5, 8), (4,)], int, r"embeddings has shape \(8,\); expected \[b, D\]"),
+        ([(4, 8), (5, 8), (3,)], int, r"labels has shape \(3,\); expected \[b=4\]"),
+        ([(4, 8), (5, 8), (4,)], np.float32, "labels is of type float32; expected integers"),
+    ],
+)
+def test_wrong_arrays_are_named(shapes, dtype, message: str):
+    embeddings, centers = (jnp.ones(shape) for shape in shapes[:2])
+    labels = np.zeros(shapes[2], dtype)
+    with pytest.raises(AssertionError, match=message):
+        losses.center_loss(embeddings, centers, labels)
+    with pytest.raises(AssertionError, match=message):
+        losses.updated_centers(centers, embeddings, labels)

@@ -73,8 +73,41 @@ def test_extreme_logits_and_no_rows_are_finite():
     assert value == 0.0 and not gradient.any()
 
 
-def test_half_of_the_logits_is_refused():
+def test_bad_options_are_named():
     with pytest.raises(ValueError, match="teacher_logits is None; give the logits of both"):
         losses.cross_resolution_loss(jnp.ones((1, 2)), jnp.ones((1, 2)), jnp.ones((1, 2)))
-    with pytest.raises(ValueError, match="temperature is -1; choose one above 0"):
+    with pytest.raises(ValueError, match="temperature is -1; expected at least 1e-09"):
         losses.soft_target_loss(jnp.ones((1, 2)), jnp.ones((1, 2)), temperature=-1)
+    for name in ("regression_weight", "soft_target_weight"):
+        with pytest.raises(ValueError, match=f"{name} is -2; expected at least 0"):
+            losses.cross_resolution_loss(jnp.ones((1, 2)), jnp.ones((1, 2)), **{name: -2})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(5, 3), (5, 4)], r"teacher has shape \(5, 4\); expected \[b=5, D=3\]"),
+        ([(5,), (5,)], r"student has shape \(5,\); expected \[b, D\]"),
+        (
+            [(5, 3), (5, 3), (4, 2), (4, 2)],
+            r"student_logits has shape \(4, 2\); expected \[b=5, C\]",
+        ),
+        (
+            [(5, 3), (5, 3), (5, 2), (5, 4)],
+            r"teacher_logits has shape \(5, 4\); expected \[b=5, C=2\]",
+        ),
+    ],
+)
+def test_wrong_shapes_are_named(shapes, message: str):
+    with pytest.raises(AssertionError, match=message):
+        losses.cross_resolution_loss(*(jnp.ones(shape) for shape in shapes))
+
+
+def test_wrong_types_are_named():
+    whole = jnp.ones((5, 3), int)
+    with pytest.raises(AssertionError, match="teacher is of type int.*; expected floating point"):
+        losses.feature_regression_loss(jnp.ones((5, 3)), whole)
+    with pytest.raises(AssertionError, match="student_logits is of type int.*; expected floating"):
+        losses.soft_target_loss(whole, jnp.ones((5, 3)))
+    with pytest.raises(AssertionError, match="where is of type int.*; expected bool"):
+        losses.soft_target_loss(jnp.ones((5, 3)), jnp.ones((5, 3)), where=np.ones(5, int))

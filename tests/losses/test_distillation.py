@@ -221,11 +221,43 @@ def test_no_student_and_no_domain_are_told_in_one_line():
         losses.order_loss([])
 
 
-def test_a_mask_that_does_not_fit_is_refused():
-    with pytest.raises(AssertionError):
-        losses.distribution_distillation_loss(_EASY, [_where(_HARD, jnp.ones(3, bool), None)])
-    with pytest.raises(AssertionError):
-        losses.order_loss([_where(_HARD, jnp.ones(1, bool), None)])
+@pytest.mark.parametrize(
+    ("domain", "message"),
+    [
+        (
+            _where(_HARD, jnp.ones(3, bool), None),
+            "positive_where has shape (3,); expected [n=24]",
+        ),
+        (
+            _where(_HARD, None, jnp.ones(1, bool)),
+            "negative_where has shape (1,); expected [n=24]",
+        ),
+        (
+            _where(_HARD, jnp.ones(24), None),
+            "positive_where is of type float32; expected bool",
+        ),
+        (
+            _HARD._replace(negative=_HARD.negative[None]),
+            "negative has shape (1, 24); expected [m]",
+        ),
+    ],
+    ids=["positive mask", "negative mask", "mask type", "rank"],
+)
+def test_what_does_not_fit_is_told_in_one_line(domain, message: str):
+    for compute in (losses.order_loss, lambda d: losses.distribution_distillation_loss(_EASY, d)):
+        with pytest.raises(AssertionError) as error:
+            compute([domain])
+        assert str(error.value) == message
+
+
+def test_the_earth_mover_is_given_the_nodes():
+    nodes = jnp.linspace(0.0, 1.0, 50)
+    bound = functools.partial(losses.earth_mover_distance, nodes=nodes)
+    found, expected = (
+        losses.distribution_distillation_loss(_EASY, [_HARD], nodes=nodes, divergence=divergence)
+        for divergence in (losses.earth_mover_distance, bound)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_log_space_has_the_same_terms_where_epsilon_hides_nothing():

@@ -126,14 +126,47 @@ def test_mv_softmax_without_emphasis_is_its_margin():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: losses.ohem_loss(jnp.ones(2), share=0.0), "share is 0.0; choose one above 0"),
-        (lambda: losses.ohem_loss(jnp.ones(2), share=1.5), "share is 1.5; choose one above 0"),
-        (lambda: losses.ohem_loss(jnp.ones(2), number=0), "number is 0; choose at least 1"),
-        (lambda: losses.focal_cross_entropy(jnp.ones(2), gamma=-1), "gamma is -1; choose at"),
+        (
+            lambda: losses.ohem_loss(jnp.ones(2), share=0.0),
+            "share is 0.0; expected from 1e-09 to 1",
+        ),
+        (
+            lambda: losses.ohem_loss(jnp.ones(2), share=1.5),
+            "share is 1.5; expected from 1e-09 to 1",
+        ),
+        (lambda: losses.ohem_loss(jnp.ones(2), number=0), "number is 0; expected at least 1"),
+        (
+            lambda: losses.focal_cross_entropy(jnp.ones(2), gamma=-1),
+            "gamma is -1; expected at least 0",
+        ),
         (lambda: losses.mv_softmax_margin(emphasis=0.2), "emphasis is 0.2; expected at least 1"),
         (lambda: losses.mv_softmax_margin(weighting="x"), "weighting is 'x'; choose one of"),
     ],
 )
 def test_bad_options_are_named(call, message: str):
     with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: losses.ohem_loss(jnp.ones((2, 1))),
+            r"row_losses has shape \(2, 1\); expected \[b\]",
+        ),
+        (lambda: losses.ohem_loss(jnp.ones(2, int)), "row_losses is of type int.*; expected float"),
+        (
+            lambda: losses.ohem_loss(jnp.ones(2), where=np.ones(3, bool)),
+            r"where has shape \(3,\); expected \[n=2\]",
+        ),
+        (lambda: losses.ohem_loss(jnp.ones(2), number=0.5), "number is of type float.*; expected"),
+        (
+            lambda: losses.focal_cross_entropy(jnp.ones(2, int)),
+            "cross_entropy is of type int.*; expected floating point numbers",
+        ),
+    ],
+)
+def test_wrong_arrays_are_named(call, message: str):
+    with pytest.raises(AssertionError, match=message):
         call()

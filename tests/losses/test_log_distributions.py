@@ -85,11 +85,33 @@ def test_the_gradient_lives_where_the_linear_one_has_died():
     np.testing.assert_allclose(*both, rtol=1e-3)
 
 
-def test_what_does_not_fit_is_refused():
-    for compute in (
-        lambda: _log_histogram(_SIMILARITIES[None]),
-        lambda: _log_histogram(_SIMILARITIES, where=np.ones(3, bool)),
-        lambda: losses.log_space_kl_divergence(_NODES, _NODES[1:]),
-    ):
-        with pytest.raises(AssertionError):
-            compute()
+@pytest.mark.parametrize(
+    ("compute", "error", "message"),
+    [
+        (
+            lambda: _log_histogram(_SIMILARITIES[None]),
+            AssertionError,
+            "similarities has shape (1, 12); expected [n]",
+        ),
+        (
+            lambda: _log_histogram(_SIMILARITIES, where=np.ones(3, bool)),
+            AssertionError,
+            "where has shape (3,); expected [n=12]",
+        ),
+        (
+            lambda: losses.log_space_kl_divergence(_NODES, _NODES[1:]),
+            AssertionError,
+            "log_q has shape (100,); expected [R=101]",
+        ),
+        (
+            lambda: _log_histogram(_SIMILARITIES, gamma=-1.0),
+            ValueError,
+            "gamma is -1.0; expected at least 1e-09, one over squared cosines",
+        ),
+    ],
+    ids=["rank", "where", "log_q", "gamma"],
+)
+def test_what_does_not_fit_is_told_in_one_line(compute, error, message: str):
+    with pytest.raises(error) as caught:
+        compute()
+    assert str(caught.value) == message

@@ -233,8 +233,26 @@ def test_what_does_not_go_together_is_told_in_one_line(options, message: str):
     assert str(error.value) == message
 
 
-def test_what_does_not_fit_is_refused():
-    with pytest.raises(AssertionError):
-        _find(_X, mining="semi_hard", positive=jnp.zeros(3))
-    with pytest.raises(AssertionError):
-        _find(_X, _IDENTITIES.astype(np.float32))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            dict(mining="semi_hard", positive=jnp.zeros(3)),
+            "positive has shape (3,); expected [b=7]",
+        ),
+        (
+            dict(labels=_IDENTITIES.astype(np.float32)),
+            "labels is of type float32; expected integers",
+        ),
+        (dict(labels=_IDENTITIES[:3]), "labels has shape (3,); expected [b=7]"),
+        (
+            dict(labels=_IDENTITIES, memory=losses.empty_embedding_queue(2, 4)),
+            "memory.embeddings has shape (2, 4); expected [size, D=5]",
+        ),
+    ],
+    ids=["positive", "label type", "label count", "memory size"],
+)
+def test_what_does_not_fit_is_told_in_one_line(options, message: str):
+    with pytest.raises(AssertionError) as error:
+        _find(_X, **options)
+    assert str(error.value) == message

@@ -82,7 +82,88 @@ def test_nothing_to_compare_gives_zero(rows: int):
     np.testing.assert_array_equal(gradient, np.zeros((rows, 5)))
 
 
-def test_one_node_is_refused():
+def test_uneven_nodes_and_values_beyond_them():
+    """What lies between two nodes is shared as if linear; what lies beyond the ends is at them."""
+    nodes = np.array([-0.5, -0.4, 0.1, 0.2, 0.7])
+    values = _RNG.uniform(-1.0, 1.0, size=(2, 300))
+    weights = np.array([np.interp(values, nodes, unit) for unit in np.eye(5)])
+    positive, negative = weights.mean(axis=2).T
+    pairs = losses.PairSimilarities(*jnp.asarray(values, jnp.float32))
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(positive, nodes):
+        return losses.histogram_loss(pairs._replace(positive=positive), nodes=nodes)
+
+    value, gradient = loss(pairs.positive, nodes)
+    np.testing.assert_allclose(value, negative @ np.cumsum(positive), rtol=1e-6)
+    is_beyond = (values[0] < nodes[0]) | (values[0] > nodes[-1])
+    assert not gradient[is_beyond].any() and (gradient[~is_beyond] != 0).all()
+
+
+def test_many_similarities_keep_their_digits_in_little_memory():
+    """Half a million a set: an array of all similarities and nodes would take 200 MiB."""
+    values = _RNG.normal(0.0, 0.05, size=(2, 2**19)).astype(np.float32)
+    cell = (values.astype(np.float64) + 1.0) / 0.02
+    lower = np.floor(cell).astype(int)
+    histograms = [
+        (np.bincount(r, 1 - w, 101) + np.bincount(r + 1, w, 101)) / len(w)
+        for r, w in zip(lower, cell - lower)
+    ]
+    loss = jax.value_and_grad(lambda *v: losses.histogram_loss(losses.PairSimilarities(*v)))
+    compiled = jax.jit(loss).lower(*values).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 64 * 2**20
+    np.testing.assert_allclose(
+        compiled(*values)[0], histograms[1] @ np.cumsum(histograms[0]), rtol=1e-6
+    )
+
+
+def test_masked_values_may_be_anything():
+    values, where = jnp.array([0.9, jnp.nan, jnp.inf]), jnp.array([True, False, False])
+    loss = lambda v: losses.histogram_loss(losses.PairSimilarities(v, jnp.array([0.4]), where))  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(values)
+    assert value == 0.0 and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([0.0], "nodes has 1 entries; give at least 2"),
+        ([1.0, 0.0, -1.0], "nodes does not rise; give numbers from the lowest to the highest"),
+        ([-1.0, 0.0, 0.0, 1.0], "nodes does not rise"),
+    ],
+)
+def test_bad_nodes_are_named(nodes: list[float], message: str):
     pairs = losses.PairSimilarities(jnp.zeros(1), jnp.zeros(1))
-    with pytest.raises(ValueError, match="nodes has 1 entries; give at least 2"):
-        losses.histogram_loss(pairs, nodes=jnp.zeros(1))
+    with pytest.raises(ValueError, match=message):
+        losses.histogram_loss(pairs, nodes=jnp.array(nodes))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ((np.zeros((2, 2)), np.zeros(2)), r"positive has shape \(2, 2\); expected \[n\]"),
+        ((np.zeros(2), np.zeros(2, int)), "negative is of type int.*; expected floating point"),
+        (
+            (np.zeros(2), np.zeros(3), None, np.ones(2, bool)),
+            r"negative_where has shape \(2,\); expected \[n=3\]",
+        ),
+        (
+            (np.zeros(2), np.zeros(3), np.ones(2)),
+            "positive_where is of type float.*; expected bool",
+        ),
+    ],
+)
+def test_wrong_similarities_are_named(pairs, message: str):
+    with pytest.raises(AssertionError, match=message):
+        losses.histogram_loss(losses.PairSimilarities(*pairs))
+
+
+def test_wrong_rows_are_named():
+    with pytest.raises(AssertionError, match=r"labels has shape \(6,\); expected \[b=7\]"):
+        losses.batch_pair_similarities(_ROWS, _LABELS[:6])
+    with pytest.raises(AssertionError, match="labels is of type float.*; expected integers"):
+        losses.batch_pair_similarities(_ROWS, _LABELS * 1.0)
+    pairs = losses.batch_pair_similarities(_ROWS, _LABELS)
+    with pytest.raises(AssertionError, match=r"nodes has shape \(2, 2\); expected \[R\]"):
+        losses.histogram_loss(pairs, nodes=jnp.zeros((2, 2)))

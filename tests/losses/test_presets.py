@@ -186,6 +186,16 @@ def test_a_poor_batch_is_finite(preset: str, rows: int):
             "memories has 1 queues; give 2, one a domain",
         ),
         (
+            lambda: losses.domain_pairs(
+                _FACES,
+                _LABELS,
+                preset=losses.DistillationPreset(mask_labels=False),
+                memories=[losses.empty_embedding_queue(2, _D)] * 2,
+            ),
+            "mask_labels is False in the preset; memories hold rows of the same identities, so "
+            "set it to True",
+        ),
+        (
             lambda: losses.preset_distillation_loss(_FACES[:, :3]),
             "distribution_distillation_loss got no student; give at least one",
         ),
@@ -197,8 +207,16 @@ def test_what_does_not_go_is_told_in_one_line(call, message: str):
     assert str(error.value) == message
 
 
-def test_what_does_not_fit_is_refused():
-    with pytest.raises(AssertionError):
-        losses.domain_pairs(_FACES[0])
-    with pytest.raises(AssertionError):
-        losses.domain_pairs(_FACES, _LABELS[:, :3])
+@pytest.mark.parametrize(
+    ("faces", "labels", "message"),
+    [
+        (_FACES[0], None, "embeddings has shape (6, 6); expected [b, images, D]"),
+        (_FACES, _LABELS[:, :3], "labels has shape (16, 3); expected [b=16, images=6]"),
+        (_FACES, _LABELS.astype(np.float32), "labels is of type float32; expected integers"),
+    ],
+    ids=["rank", "label count", "label type"],
+)
+def test_what_does_not_fit_is_told_in_one_line(faces, labels, message: str):
+    with pytest.raises(AssertionError) as error:
+        losses.domain_pairs(faces, labels)
+    assert str(error.value) == message

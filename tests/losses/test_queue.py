@@ -79,16 +79,35 @@ def test_a_size_below_1_is_told_in_one_line(make):
 
 
 @pytest.mark.parametrize(
-    "push",
+    ("embeddings", "labels", "where", "message"),
     [
-        lambda q: losses.push_embeddings(q, jnp.ones((2, 3)), jnp.arange(2)),
-        lambda q: losses.push_embeddings(q, jnp.ones((2, 2)), jnp.arange(3)),
-        lambda q: losses.push_embeddings(q, jnp.ones((2, 2)), jnp.ones(2)),
-        lambda q: losses.push_embeddings(q, jnp.ones((2, 2)), jnp.arange(2), where=jnp.ones(3)),
-        lambda q: losses.push_embeddings(q, jnp.ones(2), jnp.arange(2)),
+        (jnp.ones((2, 3)), jnp.arange(2), None, "embeddings has shape (2, 3); expected [b, D=2]"),
+        (jnp.ones((2, 2)), jnp.arange(3), None, "labels has shape (3,); expected [b=2]"),
+        (jnp.ones((2, 2)), jnp.ones(2), None, "labels is of type float32; expected integers"),
+        (
+            jnp.ones((2, 2)),
+            jnp.arange(2),
+            jnp.ones(3, bool),
+            "where has shape (3,); expected [n=2]",
+        ),
+        (
+            jnp.ones((2, 2)),
+            jnp.arange(2),
+            jnp.ones(2),
+            "where is of type float32; expected bool",
+        ),
+        (jnp.ones(2), jnp.arange(2), None, "embeddings has shape (2,); expected [b, D=2]"),
     ],
-    ids=["size", "label count", "label type", "where", "rank"],
+    ids=["size", "label count", "label type", "where", "where type", "rank"],
 )
-def test_what_does_not_fit_is_refused(push):
-    with pytest.raises(AssertionError):
-        push(losses.empty_embedding_queue(4, 2))
+def test_what_does_not_fit_is_told_in_one_line(embeddings, labels, where, message: str):
+    with pytest.raises(AssertionError) as error:
+        losses.push_embeddings(losses.empty_embedding_queue(4, 2), embeddings, labels, where=where)
+    assert str(error.value) == message
+
+
+def test_pairs_that_do_not_fit_are_told_in_one_line():
+    batch = losses.PairSimilarities(jnp.ones(3), jnp.ones(2), negative_where=jnp.ones(3, bool))
+    with pytest.raises(AssertionError) as error:
+        losses.push_pairs(losses.empty_similarity_queue(4), batch)
+    assert str(error.value) == "negative_where has shape (3,); expected [n=2]"

@@ -110,7 +110,7 @@ def test_near_duplicates_keep_their_distance():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0; choose one above 0"),
+        ({"temperature": 0.0}, "temperature is 0.0; expected at least 1e-09"),
         ({"variant": "mid"}, "variant is 'mid'; choose one of out, in"),
     ],
 )
@@ -119,7 +119,31 @@ def test_bad_options_are_named(options, message: str):
         losses.supervised_contrastive_loss(jnp.ones((2, 2)), np.zeros(2, int), **options)
 
 
-def test_labels_must_be_whole_numbers_of_the_rows():
-    for labels in (np.zeros(2), np.zeros(3, int)):
-        with pytest.raises(AssertionError):
-            losses.batch_hard_triplet_loss(jnp.ones((2, 2)), labels)
+def test_a_negative_margin_is_named():
+    with pytest.raises(ValueError, match="margin is -0.1; expected at least 0, in units of the"):
+        losses.batch_hard_triplet_loss(jnp.ones((2, 2)), np.zeros(2, int), margin=-0.1)
+
+
+@pytest.mark.parametrize("name", _FUNCTIONS)
+@pytest.mark.parametrize(
+    ("embeddings", "labels", "message"),
+    [
+        (np.ones((2, 2)), np.zeros(2), "labels is of type float.*; expected integers"),
+        (np.ones((2, 2)), np.zeros(3, int), r"labels has shape \(3,\); expected \[b=2\]"),
+        (np.ones(2), np.zeros(2, int), r"embeddings has shape \(2,\); expected \[b, D\]"),
+        (np.ones((2, 2), int), np.zeros(2, int), "embeddings is of type int.*; expected floating"),
+    ],
+)
+def test_wrong_arrays_are_named(name: str, embeddings, labels, message: str):
+    with pytest.raises(AssertionError, match=message):
+        _FUNCTIONS[name](embeddings, labels)
+
+
+def test_temperature_may_be_learnt():
+    """A traced number cannot be looked at: it passes, and has a gradient."""
+    gradient = jax.grad(
+        lambda t: losses.supervised_contrastive_loss(
+            _ROWS.astype(np.float32), _LABELS, temperature=t
+        )
+    )(0.3)
+    assert np.isfinite(gradient) and gradient != 0

@@ -33,10 +33,10 @@ def _angles(rows: np.ndarray) -> dict[tuple[int, int, int], float]:
     return {(i, j, k): direction(i, j) @ direction(k, j) for i, j, k in triples}
 
 
-def _paper_relations(student, teacher, relation, average: str) -> float:
+def _paper_relations(student, teacher, relation, reduction: str) -> float:
     s, t = relation(student), relation(teacher)
     order = 2 if relation is _relative_distances else 3
-    number = len(s) if average == "distinct" else len(student) ** order
+    number = len(s) if reduction == "mean" else len(student) ** order
     return sum(_huber(t[key], s[key]) for key in s) / number
 
 
@@ -46,18 +46,18 @@ _FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize(("normalize", "average"), [(False, "distinct"), (True, "all")])
+@pytest.mark.parametrize(("normalize", "reduction"), [(False, "mean"), (True, "mean_of_all")])
 @pytest.mark.parametrize("name", _FUNCTIONS)
-def test_relational_losses_are_the_papers(name: str, normalize: bool, average: str):
+def test_relational_losses_are_the_papers(name: str, normalize: bool, reduction: str):
     function, relation = _FUNCTIONS[name]
     student, teacher = (
         x / np.linalg.norm(x, axis=1, keepdims=True) if normalize else x
         for x in (_STUDENT, _TEACHER)
     )
-    found = jax.jit(lambda s, t: function(s, t, average=average, normalize=normalize))(
+    found = jax.jit(lambda s, t: function(s, t, reduction=reduction, normalize=normalize))(
         _STUDENT.astype(np.float32), _TEACHER.astype(np.float32)
     )
-    want = _paper_relations(student, teacher, relation, average)
+    want = _paper_relations(student, teacher, relation, reduction)
     assert want > 0.05
     np.testing.assert_allclose(found, want, rtol=1e-5)
 
@@ -108,6 +108,22 @@ def test_degenerate_batches_are_finite(name: str):
 
 
 @pytest.mark.parametrize("name", _FUNCTIONS)
-def test_unknown_average_is_named(name: str):
-    with pytest.raises(ValueError, match="average is 'sum'; choose one of distinct, all"):
-        _FUNCTIONS[name][0](jnp.ones((2, 2)), jnp.ones((2, 2)), average="sum")
+def test_unknown_reduction_is_named(name: str):
+    with pytest.raises(ValueError, match="reduction is 'sum'; choose one of mean, mean_of_all"):
+        _FUNCTIONS[name][0](jnp.ones((2, 2)), jnp.ones((2, 2)), reduction="sum")
+
+
+@pytest.mark.parametrize("name", _ALL)
+@pytest.mark.parametrize(
+    ("student", "teacher", "message"),
+    [
+        ((2,), (2, 2), r"student has shape \(2,\); expected \[b, \.\.\.\]"),
+        ((2, 2), (), r"teacher has shape \(\); expected \[b=2, \.\.\.\]"),
+        ((2, 2), (3, 2), r"teacher has shape \(3, 2\); expected \[b=2, \.\.\.\]"),
+    ],
+)
+def test_wrong_shapes_are_named(name: str, student, teacher, message: str):
+    with pytest.raises(AssertionError, match=message):
+        _ALL[name](jnp.ones(student), jnp.ones(teacher))
+    with pytest.raises(AssertionError, match="student is of type int.*; expected floating point"):
+        _ALL[name](jnp.ones((2, 2), int), jnp.ones((2, 2)))

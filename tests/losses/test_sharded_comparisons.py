@@ -63,7 +63,7 @@ def _losses(axis: str | None) -> dict[str, Callable]:
             x, _CENTERS, labels, axis_name=axis
         ),
         "distances": of_both(losses.relational_distance_loss),
-        "angles": of_both(losses.relational_angle_loss, average="all"),
+        "angles": of_both(losses.relational_angle_loss, reduction="mean_of_all"),
         "similarities": of_both(losses.similarity_preserving_loss),
         "transport": transport,
         "cross resolution": cross_resolution,

@@ -149,16 +149,44 @@ def test_unknown_mining_is_told_in_one_line():
 
 
 @pytest.mark.parametrize(
-    "find",
+    ("find", "message"),
     [
-        lambda: losses.cosine_logits(_X[0], _Y),
-        lambda: losses.cosine_logits(_X, _Y[:, :4]),
-        lambda: losses.positive_similarities(_X, _Y[:5]),
-        lambda: losses.positive_similarities(_X[0], _Y[0]),
-        lambda: losses.hardest_negative_similarities(_X[0]),
-        lambda: losses.hardest_negative_similarities(_X, _IDENTITIES[:5]),
-        lambda: losses.hardest_negative_similarities(_X, _IDENTITIES[:, None]),
-        lambda: losses.pair_similarities(_X, _X, _Y[:, :4]),
+        (
+            lambda: losses.cosine_logits(_X[0], _Y),
+            "embeddings has shape (5,); expected [B, D]",
+        ),
+        (
+            lambda: losses.cosine_logits(_X, _Y[:, :4]),
+            "class_centers has shape (6, 4); expected [C, D=5]",
+        ),
+        (
+            lambda: losses.positive_similarities(_X, _Y[:5]),
+            "second has shape (5, 5); expected [b=6, D=5]",
+        ),
+        (
+            lambda: losses.positive_similarities(_X[0], _Y[0]),
+            "first has shape (5,); expected [b, D]",
+        ),
+        (
+            lambda: losses.hardest_negative_similarities(_X[0]),
+            "embeddings has shape (5,); expected [b, D]",
+        ),
+        (
+            lambda: losses.hardest_negative_similarities(_X, _IDENTITIES[:5]),
+            "labels has shape (5,); expected [b=6]",
+        ),
+        (
+            lambda: losses.hardest_negative_similarities(_X, _IDENTITIES[:, None]),
+            "labels has shape (6, 1); expected [b=6]",
+        ),
+        (
+            lambda: losses.pair_similarities(_X, _X, _Y[:, :4]),
+            "second has shape (6, 4); expected [b=6, D=5]",
+        ),
+        (
+            lambda: losses.pair_similarities(_X[:5], _X, _Y),
+            "first has shape (6, 5); expected [b=5, D=5]",
+        ),
     ],
     ids=[
         "cosine rank",
@@ -169,8 +197,10 @@ def test_unknown_mining_is_told_in_one_line():
         "label count",
         "label rank",
         "pair size",
+        "single count",
     ],
 )
-def test_what_does_not_fit_is_refused(find):
-    with pytest.raises(AssertionError):
+def test_what_does_not_fit_is_told_in_one_line(find, message: str):
+    with pytest.raises(AssertionError) as error:
         find()
+    assert str(error.value) == message

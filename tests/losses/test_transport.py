@@ -63,8 +63,8 @@ def test_debiased_distance_of_equal_sets_is_zero():
     np.testing.assert_allclose(apart[0], want, rtol=1e-4)
 
 
-@pytest.mark.parametrize("average", ["active", "all"])
-def test_transport_triplet_loss_is_a_hinge_of_distances(average: str):
+@pytest.mark.parametrize("reduction", ["mean_of_active", "mean"])
+def test_transport_triplet_loss_is_a_hinge_of_distances(reduction: str):
     """Two sets and their swap: of the four triplets here one is masked and one has no loss."""
     positive = np.concatenate([_FIRST, _FIRST[:1] * 2.0, _SECOND[:1]])
     anchor, negative = np.concatenate([_SECOND, _SECOND]), np.concatenate([_SECOND[::-1]] * 2)
@@ -75,17 +75,20 @@ def test_transport_triplet_loss_is_a_hinge_of_distances(average: str):
     ]
     loss = np.maximum(np.subtract(*distance) + 0.1, 0.0)[where]
     assert (loss == 0).sum() == 1
-    want = loss[loss > 0].mean() if average == "active" else loss.mean()
+    want = loss[loss > 0].mean() if reduction == "mean_of_active" else loss.mean()
     found = jax.jit(
-        lambda *sets: losses.transport_triplet_loss(*sets, margin=0.1, where=where, average=average)
+        lambda *sets: losses.transport_triplet_loss(
+            *sets, margin=0.1, where=where, reduction=reduction
+        )
     )(*(x.astype(np.float32) for x in (anchor, positive, negative)))
     np.testing.assert_allclose(found, want, rtol=1e-4)
 
 
 def test_nothing_to_compare_gives_zero():
     sets = jnp.asarray(_FIRST, jnp.float32)
-    for options in ({"where": np.zeros(2, bool)}, {"margin": -3.0}):
-        loss = lambda x: losses.transport_triplet_loss(x, -x, x, **options)  # noqa: E731, B023
+    for sign, where in ((-1, np.zeros(2, bool)), (1, None)):
+        # Masked, or with the positive the nearer one.
+        loss = lambda x: losses.transport_triplet_loss(x, sign * x, -sign * x, where=where)  # noqa: E731, B023
         value, gradient = jax.jit(jax.value_and_grad(loss))(sets)
         assert value == 0.0 and not gradient.any()
 
@@ -93,12 +96,41 @@ def test_nothing_to_compare_gives_zero():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epsilon": 0.0}, "epsilon is 0.0; choose one above 0"),
-        ({"iterations": 0}, "iterations is 0; choose at least 1"),
-        ({"average": "sum"}, "average is 'sum'; choose one of active, all"),
+        ({"epsilon": 0.0}, "epsilon is 0.0; expected at least 1e-09, in units of the cost"),
+        ({"iterations": 0}, "iterations is 0; expected at least 1"),
+        ({"margin": -1.0}, "margin is -1.0; expected at least 0, in units of the cost"),
+        ({"reduction": "sum"}, "reduction is 'sum'; choose one of mean, mean_of_active"),
     ],
 )
 def test_bad_options_are_named(options, message: str):
     sets = jnp.ones((1, 2, 3))
     with pytest.raises(ValueError, match=message):
         losses.transport_triplet_loss(sets, sets, sets, **options)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ((3,), (3,), r"first has shape \(3,\); expected \[\.\.\., n, D\]"),
+        ((2, 3), (3,), r"second has shape \(3,\); expected \[m, D=3\]"),
+        ((4, 2, 3), (5, 2, 3), r"second has shape \(5, 2, 3\); expected \[b0=4, m, D=3\]"),
+        ((4, 2, 3), (4, 2, 7), r"second has shape \(4, 2, 7\); expected \[b0=4, m, D=3\]"),
+    ],
+)
+def test_wrong_sets_are_named(first, second, message: str):
+    with pytest.raises(AssertionError, match=message):
+        losses.sinkhorn_distance(jnp.ones(first), jnp.ones(second))
+
+
+def test_wrong_triplets_are_named():
+    sets, flat = jnp.ones((4, 2, 3)), jnp.ones((4, 3))
+    with pytest.raises(
+        AssertionError, match=r"positive has shape \(4, 3\); expected \[t=4, p, D=3"
+    ):
+        losses.transport_triplet_loss(sets, flat, sets)
+    with pytest.raises(AssertionError, match="negative is of type int.*; expected floating point"):
+        losses.transport_triplet_loss(sets, sets, sets.astype(int))
+    with pytest.raises(AssertionError, match=r"where has shape \(3,\); expected \[n=4\]"):
+        losses.transport_triplet_loss(sets, sets, sets, where=np.ones(3, bool))
+    with pytest.raises(AssertionError, match="iterations is of type float.*; expected integers"):
+        losses.sinkhorn_distance(sets, sets, iterations=2.5)

@@ -9,6 +9,7 @@ import pytest
 from ddl_jax import losses, parallel
 from ddl_jax.config import Batch, Config, Loss, validate
 from ddl_jax.errors import UserError
+from ddl_jax.training.distillation import distillation_loss
 from ddl_jax.training.objective import (
     head_names,
     initial_loss_state,
@@ -117,6 +118,42 @@ def test_distillation_is_added_with_its_weight_and_reported_without(setting):
     np.testing.assert_allclose(
         terms["negative_mean/easy"], wanted_terms["negative_mean"][0], rtol=1e-5
     )
+
+
+def test_the_options_that_the_docs_name_are_the_released_code(setting):
+    embeddings, _, _ = setting
+    labels = jnp.zeros((6, 6), jnp.int32)  # of one identity: nothing would be left where it is told
+    config = Config(batch=DDL)
+    options = config.loss.distillation
+    options.mining, options.mask_labels = "tface", False
+    options.lowest_node, options.highest_node, options.nodes = 0.0, 0.999, 1000
+    options.gradient_times_devices = True
+    validate(config)
+
+    def of_run(rows, labels):
+        return distillation_loss(rows, labels, {}, jax.random.key(0), config)[0]
+
+    def released(rows, labels):
+        how = dict(preset="tface", axis_name=parallel.AXIS)
+        return losses.preset_distillation_loss(rows, labels, **how)[0]
+
+    def on_two_devices(loss):
+        rows = jax.P(parallel.AXIS)
+        step = jax.shard_map(
+            jax.value_and_grad(loss),
+            mesh=parallel.make_mesh(2),
+            in_specs=rows,
+            out_specs=(jax.P(), rows),
+            check_vma=False,
+        )
+        return jax.jit(step)(embeddings, labels)
+
+    value, gradient = on_two_devices(released)
+    assert np.abs(gradient).max() > 1e-3
+    for found, expected in zip(on_two_devices(of_run), (value, gradient), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    options.gradient_times_devices = False
+    np.testing.assert_allclose(on_two_devices(of_run)[1], gradient / 2, rtol=1e-4, atol=1e-7)
 
 
 def test_margins_take_their_own_options():
