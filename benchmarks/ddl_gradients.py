@@ -31,6 +31,9 @@ def _flags(values: flags.FlagValues) -> None:
 
 def main(argv: list[str]) -> None:
     line = config_lib.parse(argv, define=_flags)
+    if line.config is None:
+        print(f"{__doc__}\n{line.flags.get_help()}")
+        return
     line.config.devices = 1
     run = prepare(line.config, line.workdir)
     _print(_gradients(run, run.first_state(), line.flags.batches))

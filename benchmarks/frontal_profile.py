@@ -25,6 +25,7 @@ from benchmarks.frontal_profile_measures import (
     print_spread,
     print_table,
 )
+from ddl_jax.errors import UserError
 from ddl_jax.evaluation.plots import plot_distributions
 
 _TRAIN, _CHOOSE, _TEST = "001..150", "151..200", "201..250"
@@ -44,21 +45,30 @@ _VARIATIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("train", "choose", "test"))
     parser.add_argument("--faces", required=True)
     parser.add_argument("--weights", default="", help="the pretrained weights; train")
-    parser.add_argument("--runs", default="runs/frontal_profile")
-    parser.add_argument("--ddl", type=int, nargs="+", default=[0, 32], help="weights of DDL")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variation", default="protocol", choices=tuple(_VARIATIONS))
+    parser.add_argument("--runs", default="runs/frontal_profile", help="%(default)s")
+    parser.add_argument("--ddl", type=int, nargs="+", default=[0, 32], help="%(default)s")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="%(default)s")
+    parser.add_argument(
+        "--variation", default="protocol", choices=tuple(_VARIATIONS), help="%(default)s"
+    )
     parser.add_argument("--picture", default="", help="where to draw the distributions; test")
     options = parser.parse_args()
     if options.what == "train" and not options.weights:
         parser.error("train needs --weights")
     if options.what == "test" and 0 not in options.ddl:
         parser.error("test compares with the margin softmax alone; give --ddl 0 as well")
-    {"train": _train, "choose": _choose, "test": _test}[options.what](options)
+    try:
+        {"train": _train, "choose": _choose, "test": _test}[options.what](options)
+    except UserError as error:
+        parser.error(f"{error} (the command `train` here makes the runs)")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # the run itself has said why
 
 
 def _name(variation: str, weight: int, seed: int) -> str:

@@ -79,7 +79,7 @@ def write_pairs(path: epath.Path, index: RecordIndex, pairs: Pairs) -> None:
         for domain, rows in pairs.items():
             for first, second in rows:
                 table.writerow((domain, index.paths[first], index.paths[second]))
-    temporary.rename(path)
+    temporary.replace(path)  # of two runs that start together either file will do: they are equal
 
 
 def read_pairs(path: epath.Path, index: RecordIndex, batch: config_lib.Batch) -> Pairs:

@@ -140,6 +140,8 @@ def distribution_distillation_loss(
       Huang et al., Improving Face Recognition from Hard Samples via Distribution Distillation Loss,
       ECCV 2020, https://arxiv.org/abs/2002.03662
     """
+    if isinstance(students, PairSimilarities):
+        raise AssertionError("students is one PairSimilarities; expected a list of them: [student]")
     if not students:
         raise ValueError("distribution_distillation_loss got no student; give at least one")
     how = Comparison(
@@ -203,6 +205,11 @@ def _prepared(domain: PairSimilarities) -> PairSimilarities:
 
     Widened once, here: histogram and mean both send gradients back, which must add up in float32.
     """
+    if not isinstance(domain, PairSimilarities):
+        raise AssertionError(
+            f"a domain is of type {type(domain).__name__}; expected PairSimilarities, as "
+            "pair_similarities makes them"
+        )
     check_shapes(positive=(domain.positive, "n"), negative=(domain.negative, "m"))
     return PairSimilarities(
         positive=at_least_float32(domain.positive),

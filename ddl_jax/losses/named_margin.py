@@ -48,7 +48,7 @@ def named_margin(name: str, **options: Any) -> Margin:
     return _MARGINS[name](**options)
 
 
-def filtered_margin(margin: Margin, *, threshold: float) -> Margin:
+def filtered_margin(margin: str | Margin, *, threshold: float) -> Margin:
     r"""Inter-class filtering: negatives too similar to a row are taken for its own identity.
 
     .. math:: \cos\theta_j \leftarrow 0 \quad\text{where}\quad \cos\theta_j > \tau,\ j \ne y
@@ -57,14 +57,14 @@ def filtered_margin(margin: Margin, *, threshold: float) -> Margin:
     insightface's arcface_torch its cosine becomes 0, with gradient 0; it stays in the softmax.
 
     Args:
-      margin: any margin; it sees the cosines that are left.
+      margin: any margin, or its name; it sees the cosines that are left.
       threshold: tau, in cosine; arcface_torch's configs leave it off (0) or take 0.4.
 
     Returns:
       The margin with the filter before its negatives.
 
     Raises:
-      ValueError: the threshold is not in [-1, 1].
+      ValueError: the threshold is not in [-1, 1], or no margin has this name.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -75,6 +75,7 @@ def filtered_margin(margin: Margin, *, threshold: float) -> Margin:
       [[0.5, 0.25, 0.0]]
     """
     check_range("threshold", threshold, -1.0, 1.0, "in cosine")
+    margin = named_margin(margin) if isinstance(margin, str) else margin
 
     def negatives(cosine: jax.Array, target_cosine: jax.Array, inputs: MarginInputs) -> jax.Array:
         kept = jnp.where(cosine > threshold, 0.0, cosine)

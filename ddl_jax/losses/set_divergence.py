@@ -39,7 +39,11 @@ class Comparison(NamedTuple):
 
 
 def check_comparison(how: Comparison) -> None:
-    """Says at trace time what only KL can do."""
+    """Says at trace time what only KL can do, and what is no divergence."""
+    if not callable(how.divergence):
+        raise ValueError(
+            f"divergence is {how.divergence!r}; give the function, such as losses.js_divergence"
+        )
     if (how.log_space or how.correct_bias) and how.divergence is not kl_divergence:
         name = getattr(how.divergence, "__name__", repr(how.divergence))
         raise ValueError(

@@ -1,6 +1,8 @@
 """CurricularFace in Flax NNX, its state handed in and out, over class centres in chunks.
 
-python docs/tutorials/flax_nnx.py
+    PYTHONPATH=. python docs/tutorials/flax_nnx.py
+
+(in a checkout; after `pip install .` without PYTHONPATH).
 """
 
 import jax

@@ -1,7 +1,8 @@
 """Three losses in plain JAX and Optax: ArcFace, batch-hard triplets, and DDL from clear to noisy.
 
-    python docs/tutorials/plain_jax.py
+    PYTHONPATH=. python docs/tutorials/plain_jax.py
 
+(in a checkout; after `pip install .` without PYTHONPATH).
 "Faces" are vectors: what a person looks like, plus noise. Noisy ones are the hard domain.
 """
 

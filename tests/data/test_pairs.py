@@ -180,6 +180,13 @@ def test_a_file_without_pairs_of_a_domain_is_refused(index, tmp_path, content):
         pairs_lib.read_pairs(file, index, BATCH)
 
 
+def test_of_two_runs_that_start_together_the_second_takes_the_same_place(index, tmp_path):
+    pairs, folder = pairs_lib.make_pairs(index, BATCH, seed=0), epath.Path(tmp_path)
+    for _ in range(2):  # both have seen no file, and both write it
+        assert pairs_lib.keep_pairs(index, pairs, "p.csv", [folder]) == folder / "p.csv"
+    assert [path.name for path in folder.iterdir()] == ["p.csv"]
+
+
 def test_pairs_go_to_the_first_directory_that_can_be_written(index, tmp_path):
     (tmp_path / "data").write_text("a file, which nobody can write into, root included")
     directories = [epath.Path(tmp_path / "data" / ".ddl_jax"), epath.Path(tmp_path / "run")]

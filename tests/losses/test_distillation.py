@@ -214,6 +214,23 @@ def test_a_set_of_which_nothing_counts_has_no_term(domain: str, sign: str):
     np.testing.assert_allclose(terms["order"], expected, rtol=1e-5)
 
 
+_DOMAIN = losses.PairSimilarities(np.array([0.5, 0.7]), np.array([0.1, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "message"),
+    [
+        (dict(students=_DOMAIN), AssertionError, "students is one PairSimilarities; expected a"),
+        (dict(teacher=np.ones((3, 4))), AssertionError, "a domain is of type ndarray; expected"),
+        (dict(divergence="js"), ValueError, "divergence is 'js'; give the function, such as"),
+    ],
+)
+def test_what_is_no_domain_and_no_divergence_is_told(changed, kind, message: str):
+    given = dict(teacher=_DOMAIN, students=[_DOMAIN]) | changed
+    with pytest.raises(kind, match=message):
+        losses.distribution_distillation_loss(given.pop("teacher"), given.pop("students"), **given)
+
+
 def test_no_student_and_no_domain_are_told_in_one_line():
     with pytest.raises(ValueError, match=r"^distribution_distillation_loss got no student; .*$"):
         losses.distribution_distillation_loss(_EASY, [])
