@@ -23,6 +23,8 @@ from ddl_jax import config as config_lib
 from ddl_jax.data.pipeline import batches
 from ddl_jax.training.objective import make_objective
 from ddl_jax.training.prepare import Run, prepare
+from ddl_jax.training.state import TrainState
+from ddl_jax.training.step import make_loss
 
 
 def _flags(values: flags.FlagValues) -> None:
@@ -49,41 +51,28 @@ def _terms(run: Run) -> dict[str, float]:
     return weights
 
 
-def _gradients(run: Run, state, number: int) -> dict[str, np.ndarray]:
+def _gradients(run: Run, state: TrainState, number: int) -> dict[str, np.ndarray]:
     """`[number, parameters]` of every term, weighted."""
-    objective, weights = make_objective(run.config, run.classes), _terms(run)
+    weights = _terms(run)
+    loss_of = make_loss(run.module, run.card, make_objective(run.config, run.classes))
 
     def gradients_of(state, batch):
-        images = run.card.normalise(batch["image"].reshape(-1, *batch["image"].shape[2:]))
-
-        def terms_of(params):
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            embeddings, _ = run.module.apply(variables, images, train=True, mutable=["batch_stats"])
-            embeddings = embeddings.reshape(*batch["label"].shape, -1)
-            _, (_, terms) = objective(
-                embeddings, batch["label"], state.params["heads"], state.loss_state, state.step
-            )
+        def terms_of(backbone):
+            _, (_, _, terms) = loss_of(state.params | {"backbone": backbone}, state, batch)
             return {name: weight * terms[name] for name, weight in weights.items()}
 
         values, pull_back = jax.vjp(terms_of, state.params["backbone"])
         zeros = jax.tree.map(jnp.zeros_like, values)
-        return {
+        return state, {
             name: ravel_pytree(pull_back(zeros | {name: jnp.ones_like(values[name])})[0])[0]
             for name in weights
         }
 
-    specs = jax.tree.map(lambda sharding: sharding.spec, parallel.shardings(run.mesh, state))
-    mapped = jax.jit(
-        jax.shard_map(
-            gradients_of,
-            mesh=run.mesh,
-            in_specs=(specs, jax.P(parallel.AXIS)),
-            out_specs=jax.P(),
-            check_vma=False,
-        )
-    )
-    data = batches(run.rows(), step=0, workers=0)
-    found = [mapped(state, parallel.global_batch(run.mesh, next(data))) for _ in range(number)]
+    mapped = parallel.map_step(gradients_of, run.mesh, state, how="shard_map")
+    data, found = batches(run.rows(), step=0, workers=0), []
+    for _ in range(number):
+        state, gradients = mapped(state, parallel.global_batch(run.mesh, next(data)))
+        found.append(gradients)
     data.close()
     return {
         name: np.stack([np.asarray(one[name], np.float64) for one in found]) for name in weights

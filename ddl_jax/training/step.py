@@ -1,6 +1,7 @@
 """The one training step, written for one device."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,32 @@ from ddl_jax.models import ModelCard
 from ddl_jax.training.objective import Metrics, Objective
 from ddl_jax.training.state import TrainState
 
-Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]]
+Batch = dict[str, jax.Array]
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+# (params, state, batch) -> (loss, (batch_stats, loss state, terms)). Not the state's parameters are
+# looked at but those given, so that they can be differentiated.
+LossOf = Callable[[Any, TrainState, Batch], tuple[jax.Array, tuple[Any, Any, Metrics]]]
+
+
+def make_loss(module: nn.Module, card: ModelCard, objective: Objective) -> LossOf:
+    """The loss of a batch on one device of `parallel.AXIS`; see `make_train_step`."""
+
+    def loss_of(
+        params: Any, state: TrainState, batch: Batch
+    ) -> tuple[jax.Array, tuple[Any, Any, Metrics]]:
+        b, m, *shape = batch["image"].shape
+        images = card.normalise(batch["image"].reshape(b * m, *shape))
+        variables = {"params": params["backbone"], "batch_stats": state.batch_stats}
+        embeddings, changed = module.apply(variables, images, train=True, mutable=["batch_stats"])
+        embeddings = embeddings.reshape(b, m, -1)
+        loss, (loss_state, terms) = objective(
+            embeddings, batch["label"], params["heads"], state.loss_state, state.step
+        )
+        norm = jnp.mean(jnp.linalg.norm(jax.lax.stop_gradient(embeddings), axis=-1))
+        terms = terms | {"loss": loss, "embedding_norm": jax.lax.pmean(norm, parallel.AXIS)}
+        return loss, (changed["batch_stats"], loss_state, terms)
+
+    return loss_of
 
 
 def make_train_step(
@@ -37,21 +63,9 @@ def make_train_step(
       The step; metrics are scalars of the global batch, equal on every device.
     """
 
-    def loss_of(params, state: TrainState, batch):
-        b, m, *shape = batch["image"].shape
-        images = card.normalise(batch["image"].reshape(b * m, *shape))
-        variables = {"params": params["backbone"], "batch_stats": state.batch_stats}
-        embeddings, changed = module.apply(variables, images, train=True, mutable=["batch_stats"])
-        embeddings = embeddings.reshape(b, m, -1)
-        loss, (loss_state, terms) = objective(
-            embeddings, batch["label"], params["heads"], state.loss_state, state.step
-        )
-        norm = jnp.mean(jnp.linalg.norm(jax.lax.stop_gradient(embeddings), axis=-1))
-        terms = terms | {"loss": loss, "embedding_norm": jax.lax.pmean(norm, parallel.AXIS)}
-        return loss, (changed["batch_stats"], loss_state, terms)
+    gradient_of = jax.value_and_grad(make_loss(module, card, objective), has_aux=True)
 
-    def step(state: TrainState, batch):
-        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         (_, (batch_stats, loss_state, terms)), gradients = gradient_of(state.params, state, batch)
         gradients = parallel.reduce_gradients(gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
