@@ -148,9 +148,8 @@ def _test(options: argparse.Namespace) -> None:
     print("\nPaired difference to the margin softmax alone\n")
     base = values[_row(0)]
     differences = {
-        row: [{name: one[name] - b[name] for name in one} for one, b in zip(seeds, base)]
-        for row, seeds in values.items()
-        if row.startswith("DDL")
+        row: [{name: one[name] - b[name] for name in one} for one, b in zip(values[row], base)]
+        for row in (_row(weight) for weight in options.ddl if weight)
     }
     print_table(differences, intervals=True)
     if options.picture:

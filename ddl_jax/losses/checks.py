@@ -44,11 +44,12 @@ def check_floats(**arrays: jax.Array) -> None:
             raise AssertionError(f"{name} is of type {dtype}; expected floating point numbers")
 
 
-def check_booleans(**arrays: jax.Array | None) -> None:
-    """Refuses masks that are not of type bool; None, which stands for all, passes."""
+def check_booleans(**arrays: jax.Array) -> None:
+    """Refuses masks that are not of type bool."""
     for name, array in arrays.items():
-        if array is not None and not jnp.issubdtype(jnp.asarray(array).dtype, jnp.bool_):
-            raise AssertionError(f"{name} is of type {jnp.asarray(array).dtype}; expected bool")
+        dtype = jnp.asarray(array).dtype
+        if not jnp.issubdtype(dtype, jnp.bool_):
+            raise AssertionError(f"{name} is of type {dtype}; expected bool")
 
 
 def check_option(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_shapes
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distributions import kl_divergence
-from ddl_jax.losses.masked import anything_counts, masked_mean, which_count
+from ddl_jax.losses.masked import anything_counts, masked_mean, masks_of
 from ddl_jax.losses.queue import SimilarityQueue
 from ddl_jax.losses.set_divergence import (
     Comparison,
@@ -210,12 +209,9 @@ def _prepared(domain: PairSimilarities) -> PairSimilarities:
             f"a domain is of type {type(domain).__name__}; expected PairSimilarities, as "
             "pair_similarities makes them"
         )
-    check_shapes(positive=(domain.positive, "n"), negative=(domain.negative, "m"))
+    masks = masks_of(domain)
     return PairSimilarities(
-        positive=at_least_float32(domain.positive),
-        negative=at_least_float32(domain.negative),
-        positive_where=which_count(domain.positive, domain.positive_where, "positive_where"),
-        negative_where=which_count(domain.negative, domain.negative_where, "negative_where"),
+        at_least_float32(domain.positive), at_least_float32(domain.negative), *masks
     )
 
 

@@ -1,5 +1,7 @@
 """Means and sums over what counts, safe where nothing does."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -30,6 +32,26 @@ def which_count(values: jax.Array, where: jax.Array | None, name: str = "where")
     check_shapes(values=(values, "n"), **{name: (counts, "n")})
     check_booleans(**{name: counts})
     return counts
+
+
+def masks_of(pairs: Any) -> tuple[jax.Array, jax.Array]:
+    """Which positive and which negative similarities of a `PairSimilarities` count, all where None.
+
+    Raises:
+      AssertionError: similarities are not of rank 1, or a mask is not bool or not of their shape.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from ddl_jax import losses
+      >>> pairs = losses.PairSimilarities(jnp.array([0.5]), jnp.array([0.1, 0.2]))
+      >>> [mask.tolist() for mask in masks_of(pairs)]
+      [[True], [True, True]]
+    """
+    check_shapes(positive=(pairs.positive, "n"), negative=(pairs.negative, "m"))
+    return (
+        which_count(pairs.positive, pairs.positive_where, "positive_where"),
+        which_count(pairs.negative, pairs.negative_where, "negative_where"),
+    )
 
 
 def anything_counts(where: jax.Array, axis_name: str | None) -> jax.Array:

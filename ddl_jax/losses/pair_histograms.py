@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ddl_jax.losses.axis import axis_sum, gather_rows, own_numbers, own_rows
 from ddl_jax.losses.checks import check_floats, check_integers, check_rising, check_shapes
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
-from ddl_jax.losses.masked import which_count
+from ddl_jax.losses.masked import masks_of
 from ddl_jax.losses.similarities import PairSimilarities
 
 # Sums side by side in a histogram, see `_histogram`.
@@ -117,16 +117,10 @@ def histogram_loss(
     """
     nodes = jnp.linspace(-1.0, 1.0, 101) if nodes is None else nodes
     _check_nodes(nodes)
-    check_shapes(positive=(similarities.positive, "n"), negative=(similarities.negative, "m"))
+    positive_where, negative_where = masks_of(similarities)
     check_floats(positive=similarities.positive, negative=similarities.negative)
-    positive_counts = which_count(
-        similarities.positive, similarities.positive_where, "positive_where"
-    )
-    negative_counts = which_count(
-        similarities.negative, similarities.negative_where, "negative_where"
-    )
-    positive = _histogram(similarities.positive, positive_counts, nodes, axis_name)
-    negative = _histogram(similarities.negative, negative_counts, nodes, axis_name)
+    positive = _histogram(similarities.positive, positive_where, nodes, axis_name)
+    negative = _histogram(similarities.negative, negative_where, nodes, axis_name)
     return jnp.sum(negative * jnp.cumsum(positive))
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ddl_jax.losses.axis import gather_rows
 from ddl_jax.losses.checks import check_integers, check_shapes
 from ddl_jax.losses.cosine import unit_vectors
-from ddl_jax.losses.masked import which_count
+from ddl_jax.losses.masked import masks_of, which_count
 
 
 class SimilarityQueue(NamedTuple):
@@ -92,14 +92,12 @@ def push_pairs(
       >>> queue.positive.tolist(), int(queue.positive_filled), int(queue.negative_filled)
       ([0.5, 0.75, 0.0], 2, 1)
     """
-    check_shapes(positive=(domain.positive, "n"), negative=(domain.negative, "m"))
-    counts = which_count(domain.positive, domain.positive_where, "positive_where")
+    positive_where, negative_where = masks_of(domain)
     positive, positive_filled = _push(
-        queue.positive, queue.positive_filled, domain.positive, counts, axis_name
+        queue.positive, queue.positive_filled, domain.positive, positive_where, axis_name
     )
-    counts = which_count(domain.negative, domain.negative_where, "negative_where")
     negative, negative_filled = _push(
-        queue.negative, queue.negative_filled, domain.negative, counts, axis_name
+        queue.negative, queue.negative_filled, domain.negative, negative_where, axis_name
     )
     return SimilarityQueue(positive, negative, positive_filled, negative_filled)
 
