@@ -4,10 +4,10 @@
         --config.data.path=FACES --config.init_from.path=WEIGHTS ... --batches=8
 
 WEIGHTS may be the work directory of a run; nothing is written to NEW. For these weights it prints,
-for each term of the loss with its weight inside DDL: the length of its gradient to the backbone's
-parameters beside that of the margin softmax, the cosine between the two, and how steady it is: the
-length of the mean gradient over the batches beside the mean length. Independent directions in n
-batches give 1 / sqrt(n).
+for each term of the loss with its weight inside DDL and for DDL as a whole: the length of its
+gradient to the backbone's parameters beside that of the margin softmax; the cosine between the two,
+of a batch and of the means over the batches; and how steady it is: the length of the mean gradient
+beside the mean length. Independent directions in n batches give 1 / sqrt(n).
 """
 
 import sys
@@ -81,15 +81,25 @@ def _gradients(run: Run, state: TrainState, number: int) -> dict[str, np.ndarray
 
 def _print(gradients: dict[str, np.ndarray]) -> None:
     softmax = gradients["margin_softmax"]
-    length = lambda g: np.linalg.norm(g, axis=-1)  # noqa: E731
+    ddl = sum(own for own in gradients.values() if own is not softmax)
     print(
-        "| term, weighted | length | cosine with the softmax's | steadiness |\n|---|---:|---:|---:|"
+        "| term, weighted | length | cosine with the softmax's | of the means | steadiness |\n"
+        "|---|---:|---:|---:|---:|"
     )
-    for name, own in gradients.items():
-        relative = np.mean(length(own) / length(softmax))
-        cosine = np.mean(np.sum(own * softmax, axis=1) / length(own) / length(softmax))
-        steady = length(own.mean(axis=0)) / np.mean(length(own))
-        print(f"| {name} | {relative:.4f} | {cosine:+.2f} | {steady:.2f} |")
+    for name, own in (gradients | {"DDL, all its terms": ddl}).items():
+        relative = np.mean(_length(own) / _length(softmax))
+        cosine = np.mean(_cosine(own, softmax))
+        of_means = _cosine(own.mean(axis=0), softmax.mean(axis=0))
+        steady = _length(own.mean(axis=0)) / np.mean(_length(own))
+        print(f"| {name} | {relative:.4f} | {cosine:+.2f} | {of_means:+.2f} | {steady:.2f} |")
+
+
+def _length(gradients: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(gradients, axis=-1)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.sum(a * b, axis=-1) / (_length(a) * _length(b))
 
 
 if __name__ == "__main__":

@@ -31,16 +31,16 @@ from ddl_jax.evaluation.plots import plot_distributions
 _TRAIN, _CHOOSE, _TEST = "001..150", "151..200", "201..250"
 _CHOSEN_BY = "profile tar_at_far_0.01"
 _PRETRAINED = "pretrained"
+_EASY_HARD = ("--config.batch.pairs=easy_hard",)
+_SHORT = (*_EASY_HARD, "--config.steps=100", "--config.optimizer.drop_steps=(50,)")
 _VARIATIONS = {
     "protocol": (),
-    "easy_hard": ("--config.batch.pairs=easy_hard",),
     "all_images": ("--config.loss.softmax_images=all",),
-    "frozen": ("--config.model.batch_norm=frozen",),
-    "tenfold_rate": ("--config.optimizer.learning_rate=1e-2",),
-    "memory": (
-        "--config.batch.pairs=easy_hard",
-        "--config.loss.distillation.past_embeddings=512",
-    ),
+    "easy_hard": _EASY_HARD,
+    "memory": (*_EASY_HARD, "--config.loss.distillation.past_embeddings=512"),
+    "short": _SHORT,
+    "short_frozen": (*_SHORT, "--config.model.batch_norm=frozen"),
+    "short_tenfold_rate": (*_SHORT, "--config.optimizer.learning_rate=1e-2"),
 }
 
 
@@ -81,7 +81,7 @@ def _row(weight: int) -> str:
 
 def _train(options: argparse.Namespace) -> None:
     """The untouched weights and every run asked for, where it is not finished yet."""
-    _run(options, _PRETRAINED, 0, ())
+    _run(options, _PRETRAINED, ("--config.steps=0",))
     for seed in options.seeds:
         for weight in options.ddl:
             changes = (
@@ -89,11 +89,12 @@ def _train(options: argparse.Namespace) -> None:
                 f"--config.seed={seed}",
                 *_VARIATIONS[options.variation],
             )
-            _run(options, _name(options.variation, weight, seed), 200, changes)
+            _run(options, _name(options.variation, weight, seed), changes)
 
 
-def _run(options: argparse.Namespace, name: str, steps: int, changes: tuple[str, ...]) -> None:
-    if pathlib.Path(options.runs, name, "evaluation", str(steps), "results.json").exists():
+def _run(options: argparse.Namespace, name: str, changes: tuple[str, ...]) -> None:
+    evaluations = pathlib.Path(options.runs, name, "evaluation")
+    if any(evaluations.glob("*/results.json")):  # made once, after the last step
         return
     command = [
         sys.executable,
@@ -104,7 +105,6 @@ def _run(options: argparse.Namespace, name: str, steps: int, changes: tuple[str,
         f"--config.data.identities={_TRAIN}",
         f"--config.evaluation.data.identities={_CHOOSE}",
         f"--config.init_from.path={options.weights}",
-        f"--config.steps={steps}",
         *changes,
     ]
     print("$", *command, flush=True)

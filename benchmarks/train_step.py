@@ -17,7 +17,7 @@ import numpy as np
 
 from ddl_jax import parallel
 from ddl_jax.config import Config, Model
-from ddl_jax.training.objective import head_names, initial_loss_state, make_objective
+from ddl_jax.training.objective import make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card, make_module
 from ddl_jax.training.step import make_train_step
@@ -55,13 +55,11 @@ def _steps(options: argparse.Namespace) -> tuple[Callable, Callable]:
     module, card = make_module(config), make_card(config)
     optimizer = make_optimizer(config.optimizer)
     state = init_state(
+        config,
         module,
         card,
         optimizer,
-        heads=head_names(config),
         classes=options.classes,
-        loss_state=initial_loss_state(config),
-        seed=0,
         mesh=mesh,
     )
     step = make_train_step(module, card, make_objective(config, options.classes), optimizer)

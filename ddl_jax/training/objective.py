@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ddl_jax import losses, parallel
 from ddl_jax.config import Batch, Config, Loss
 from ddl_jax.errors import UserError
+from ddl_jax.losses.axis import own_numbers
 from ddl_jax.training.distillation import Metrics, distillation_loss, initial_memory
 
 # (embeddings [b, m, D], labels [b, m], heads, loss state, step) -> (loss, (loss state, terms)), all
@@ -138,8 +139,7 @@ def _head_loss(
     classes: int,
     loss: Loss,
 ) -> _Head:
-    held = class_centers.shape[0]
-    numbers = held * jax.lax.axis_index(parallel.AXIS) + jnp.arange(held)
+    numbers = own_numbers(class_centers.shape[0], parallel.AXIS)
     values, aux = losses.margin_softmax_loss(
         embeddings.reshape(-1, embeddings.shape[-1]),
         class_centers,

@@ -30,7 +30,7 @@ from ddl_jax.evaluation.evaluate import check_evaluation, check_same_protocol, p
 from ddl_jax.models import ModelCard
 from ddl_jax.training import identities, init_from
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path, read_config
-from ddl_jax.training.objective import head_names, initial_loss_state, make_objective
+from ddl_jax.training.objective import head_names, make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import TrainState, init_state, make_card, make_module, padded_classes
 from ddl_jax.training.step import make_train_step
@@ -121,13 +121,11 @@ class Run:
     def new_state(self) -> TrainState:
         """The state of step 0, before `init_from`."""
         return init_state(
+            self.config,
             self.module,
             self.card,
             self.optimizer,
-            heads=head_names(self.config),
             classes=self.classes,
-            loss_state=initial_loss_state(self.config),
-            seed=self.config.seed,
             mesh=self.mesh,
         )
 

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.models import ModelCard, create_backbone
+from ddl_jax.training.objective import head_names, initial_loss_state
 
 # Class centres are padded to a multiple of this, whatever the devices: a checkpoint then has one
 # shape everywhere, and 1, 2, 4 ... 1024 devices share them evenly.
@@ -84,30 +85,28 @@ def init_heads(key: jax.Array, names: tuple[str, ...], classes: int, embedding_s
 
 
 def init_state(
+    config: Config,
     module: nn.Module,
     card: ModelCard,
     optimizer: optax.GradientTransformation,
     *,
-    heads: tuple[str, ...],
     classes: int,
-    loss_state: Any,
-    seed: int,
     mesh: Mesh,
 ) -> TrainState:
     """The state of step 0, made in place on the devices of the mesh."""
 
     def init() -> TrainState:
-        backbone_key, head_key = jax.random.split(jax.random.key(seed))
+        backbone_key, head_key = jax.random.split(jax.random.key(config.seed))
         variables = init_backbone(module, card, backbone_key)
         params = {
             "backbone": variables["params"],
-            "heads": init_heads(head_key, heads, classes, card.embedding_size),
+            "heads": init_heads(head_key, head_names(config), classes, card.embedding_size),
         }
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=variables["batch_stats"],
-            loss_state=loss_state,
+            loss_state=initial_loss_state(config),
             opt_state=optimizer.init(params),
         )
 

@@ -10,7 +10,7 @@ import pytest
 from ddl_jax import parallel
 from ddl_jax.config import Batch, Config, Model, Optimizer
 from ddl_jax.models.blocks import BatchNorm, Linear, PReLU
-from ddl_jax.training.objective import head_names, initial_loss_state, make_objective
+from ddl_jax.training.objective import make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card
 from ddl_jax.training.step import make_train_step
@@ -48,13 +48,11 @@ class Trainer:
 
     def new_state(self):
         return init_state(
+            self.config,
             self.module,
             self.card,
             self.optimizer,
-            heads=head_names(self.config),
             classes=CLASSES,
-            loss_state=initial_loss_state(self.config),
-            seed=0,
             mesh=self.mesh,
         )
 

@@ -11,7 +11,6 @@ from ddl_jax import losses, parallel
 from ddl_jax.config import Config
 from ddl_jax.errors import UserError
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path
-from ddl_jax.training.objective import head_names, initial_loss_state
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card, make_module
 
@@ -50,16 +49,14 @@ def trained(tmp_path_factory):
     config = Config(devices=1)
     config.model.name, config.model.embedding_size = "iresnet_tiny", 16
     config.model.input_size, config.model.colour = (32, 32), "BGR"
-    config.loss.margin = "adaface"
+    config.loss.margin, config.seed = "adaface", 1
     card, module = make_card(config, "a test"), make_module(config)
     state = init_state(
+        config,
         module,
         card,
         make_optimizer(config.optimizer),
-        heads=head_names(config),
         classes=3,
-        loss_state=initial_loss_state(config),
-        seed=1,
         mesh=parallel.make_mesh(1),
     )
     config_path(workdir).write_text(config_lib.to_json(config))

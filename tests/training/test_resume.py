@@ -31,6 +31,11 @@ def command(workdir, faces, **changes):
         "devices": 1,
         "log_every": 2,
         "optimizer.drop_steps": "(9,)",
+        # Everything a loss may remember or draw: a margin's statistics, both queues, negatives.
+        "loss.margin": "curricularface",
+        "loss.distillation.past_similarities": 20,
+        "loss.distillation.past_embeddings": 9,
+        "loss.distillation.mining": "random",
     } | changes
     return [
         "--config=configs/synthetic_ddl.py:runlocal",
