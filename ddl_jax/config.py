@@ -264,6 +264,7 @@ def parse(argv: Sequence[str], *, define: Any = None, trains: bool = True) -> Co
     """
     argv = [_spell_tuple(argument) for argument in argv]
     _check_config_file(argv)
+    _check_keys(argv)
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_file(
@@ -335,16 +336,23 @@ def _check_config_file(argv: Sequence[str]) -> None:
                 raise UserError(f"no config file {path!r}; the ready ones are in configs/")
 
 
+def _check_keys(argv: Sequence[str]) -> None:
+    """Overrides of settings that do not exist, before the flag library words it in its own way."""
+    for argument in argv:
+        given = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
+        settings = _flat("", Config())
+        if given is None or (key := given[1]) in settings:
+            continue
+        if dataclasses.is_dataclass(_type_of(key)):
+            inside = next(name for name in settings if name.startswith(f"{key}."))
+            raise UserError(f"config.{key} is a group of settings; give one, as config.{inside}")
+        close = difflib.get_close_matches(key, settings, 1, cutoff=0.8)
+        hint = f" did you mean {close[0]}?" if close else ""
+        raise UserError(f"unknown config key: {key};{hint} the settings are in ddl_jax/config.py")
+
+
 def _one_line(error: Exception) -> str:
     """The last line of what a library says: some put a whole traceback into the message."""
-    if isinstance(error, KeyError):  # an override of a field that does not exist
-        told = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", str(error.args[0]))
-        hint = ""
-        if key := re.search(r"Attempting to lookup: (\S+)", told):
-            told = key[1]
-            close = difflib.get_close_matches(told, _flat("", Config()), 1)
-            hint = f" did you mean {close[0]}?" if close else ""
-        return f"unknown config key: {told};{hint} the settings are in ddl_jax/config.py"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines else type(error).__name__
     if isinstance(error, (flags.Error, UserError)):

@@ -69,6 +69,7 @@ def _assert_refused(home: pathlib.Path, capsys, told: str, *arguments: str) -> N
         ("no domain rule fits", [DDL, "--config.data.domain_rules=*/frontal/*=easy"]),
         ("batch takes config.batch_size=16 different ones", [DDL, "--config.batch_size=16"]),
         ("no 'nothing'; give a work directory", [DDL, "--config.init_from.path=nothing"]),
+        ("profile/1.png' is a file; give", [DDL, "--config.init_from.path=faces/3/profile/1.png"]),
         ("no folder 'nothing'", [FOLDER, "--config.evaluation.data.path=nothing"]),
         (
             "config.evaluation.data.identities names identity '12'",

@@ -46,17 +46,17 @@ def _file(tmp_path: pathlib.Path, body: str) -> str:
     "argument, told",
     [
         ("--confg=3", "Unknown command line flag 'confg'"),
-        ("--config.margin=3", "margin not found"),
-        ("--config.loss.margn=3", "margn not found"),
-        ("--config.loss.arcface.margn=3", "margn not found"),
+        ("--config.margin=3", "unknown config key: margin;"),
+        ("--config.loss.margn=3", "margn; did you mean loss.margin?"),
+        ("--config.loss.arcface.margn=3", "margn; did you mean loss.arcface.margin?"),
         ("--config.lss.margin=3", "unknown config key"),
         ("--config.steps.more=3", "unknown config key"),
+        ("--config.loss=3", "config.loss is a group of settings; give one, as config.loss.margin"),
         ("--config.steps=many", "--config.steps=many"),
         ("--config.steps=1.5", "--config.steps=1.5"),
         ("--config.steps=", "--config.steps="),
         ("--config.steps", "Missing value"),
         ("--config.batch.flip=perhaps", "--config.batch.flip=perhaps"),
-        ("--config.loss=arcface", "--config.loss=arcface"),
         ("--config.loss.arcface.margin=nan", "margin is nan; it must be a finite number"),
         (
             "--config.optimizer.learning_rate=inf",
@@ -367,6 +367,8 @@ def test_what_would_do_nothing_or_harm_is_refused(argument, told):
 def test_a_misspelt_key_is_told_with_the_one_that_was_meant():
     told = _refusal(PRETRAIN, WORKDIR, "--config.optimiser.learning_rate=0.1")
     assert "optimiser.learning_rate; did you mean optimizer.learning_rate?" in told
+    told = _refusal(PRETRAIN, WORKDIR, "--config.loss.distillation.wieght=3")
+    assert "loss.distillation.wieght; did you mean loss.distillation.weight?" in told
     assert "did you mean" not in _refusal(PRETRAIN, WORKDIR, "--config.model.xyzzy=1")
 
 

@@ -58,6 +58,11 @@ def check(config: Config, card: ModelCard) -> Start:
         variables = load_torch_backbone(path, card.network, input_size=card.input_size)
         _check_shapes(variables, config, card)
         return Start(path, variables=variables)
+    if not epath.Path(path).is_dir():
+        raise UserError(
+            f"config.init_from.path: {path!r} is a file; give a work directory, or weights that "
+            f"end in {', '.join(_TORCH)}"
+        )
     with Checkpoints(path, read_only=True) as checkpoints:
         step = newest_step(path, checkpoints)
         meta = checkpoints.read_meta(step)
