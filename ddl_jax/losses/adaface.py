@@ -31,7 +31,7 @@ def adaface_margin(
     """The quality-adaptive margin as a `Margin`, its state `AdaFaceState`; see `adaface_logits`."""
     check_range("margin", margin, 0.0, jnp.pi / 2, "in radians and in units of cosine")
     check_range("h", h, 0.0)
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
     check_range("update_rate", update_rate, 0.0, 1.0)
 
     def target(cosine: jax.Array, inputs: MarginInputs) -> jax.Array:

@@ -20,7 +20,7 @@ def curricularface_margin(
     """The curricular margin as a `Margin`, whose state is t; see `curricularface_logits`."""
     check_option("beyond_pi", beyond_pi, BEYOND_PI)
     check_range("margin", margin, 0.0, math.pi, "in radians")
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
     check_range("update_rate", update_rate, 0.0, 1.0)
 
     def target(cosine: jax.Array, inputs: MarginInputs) -> jax.Array:

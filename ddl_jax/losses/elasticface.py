@@ -23,7 +23,7 @@ def elasticface_margin(
     mean = {"arcface": 0.5, "cosface": 0.35}[kind] if margin is None else margin
     check_range("margin", mean, 0.0, jnp.pi if kind == "arcface" else 2.0)
     check_range("deviation", deviation, 0.0)
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
 
     def target(cosine: jax.Array, inputs: MarginInputs) -> jax.Array:
         if inputs.key is None:

@@ -25,7 +25,7 @@ def magface_margin(
     check_range("upper_norm", upper_norm, lower_norm + 1e-6, unit="above lower_norm")
     check_range("lower_margin", lower_margin, 0.0, math.pi, "in radians")
     check_range("upper_margin", upper_margin, lower_margin, math.pi, "in radians")
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
     slope = (upper_margin - lower_margin) / (upper_norm - lower_norm)
 
     def length(inputs: MarginInputs) -> jax.Array:

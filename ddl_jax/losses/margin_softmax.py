@@ -103,7 +103,10 @@ def margin_softmax_loss(
     _check_arrays(embeddings, class_centers, labels, where)
     margin = named_margin(margin) if isinstance(margin, str) else margin
     if not isinstance(margin, Margin):
-        raise AssertionError(f"margin is {margin!r}; expected a name or a losses.Margin")
+        raise AssertionError(
+            f"margin is {margin!r}; expected a name or a losses.Margin such as "
+            "losses.arcface_margin()"
+        )
     if class_chunk is not None:
         _check_chunk(class_chunk, embeddings)
 

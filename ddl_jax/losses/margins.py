@@ -27,7 +27,7 @@ def arcface_margin(
     check_option("beyond_pi", beyond_pi, BEYOND_PI)
     check_option("gradient", gradient, ("exact", "straight_through"))
     check_range("margin", margin, 0.0, math.pi, "in radians")
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
 
     def target(cosine: jax.Array, inputs: MarginInputs) -> jax.Array:
         del inputs
@@ -42,7 +42,7 @@ def arcface_margin(
 def cosface_margin(*, margin: float = 0.4, scale: float = 64.0) -> Margin:
     """The additive cosine margin as a `Margin`; see `cosface_logits`."""
     check_range("margin", margin, 0.0, 2.0, "in units of cosine")
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
     return Margin(lambda cosine, inputs: cosine - margin, scale=scale)
 
 
@@ -53,7 +53,7 @@ def combined_margin(
     check_range("m1", m1, 0.0)
     check_range("m2", m2, -math.pi, math.pi, "in radians")
     check_range("m3", m3, -2.0, 2.0, "in units of cosine")
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
 
     def target(cosine: jax.Array, inputs: MarginInputs) -> jax.Array:
         del inputs
@@ -64,7 +64,7 @@ def combined_margin(
 
 def normface_margin(*, scale: float = 64.0) -> Margin:
     """No margin, only normalised embeddings and centres; see `normface_logits`."""
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
     return Margin(lambda cosine, inputs: cosine, scale=scale)
 
 

@@ -12,7 +12,7 @@ def sphereface_margin(
 ) -> Margin:
     """The multiplicative angular margin as a `Margin`; see `sphereface_logits`."""
     check_range("margin", margin, 1.0, unit="a factor of the angle")
-    check_range("scale", scale, 0.0)
+    check_range("scale", scale, 1e-9)
     check_range("annealing", annealing, 0.0)
 
     def target(cosine: jax.Array, inputs: MarginInputs) -> jax.Array:

@@ -195,7 +195,10 @@ def test_a_margins_state_is_handed_to_it_and_back():
         (dict(class_where=np.ones(_C + 1, bool)), "class_where has shape (10,); expected [C=9]"),
         (dict(class_where=np.ones(_C)), "class_where is of type float32; expected bool"),
         (dict(class_centers=_CENTERS[:0]), "class_centers has shape (0, 16); expected a class"),
-        (dict(margin=0.5), "margin is 0.5; expected a name or a losses.Margin"),
+        (
+            dict(margin=0.5),
+            "margin is 0.5; expected a name or a losses.Margin such as losses.arcface_margin()",
+        ),
         (
             dict(margin="adaface", margin_state=0.0),
             "the margin's state is float of shapes [()]; expected AdaFaceState of scalars, like "

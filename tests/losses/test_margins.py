@@ -295,7 +295,7 @@ def test_elasticface_without_a_key_says_so():
         (lambda: losses.arcface_margin(margin=4.0), "margin is 4.0; expected from 0 to 3.14159"),
         (lambda: losses.cosface_margin(margin=-0.1), "margin is -0.1; expected from 0 to 2, in"),
         (lambda: losses.combined_margin(m3=2.5), "m3 is 2.5; expected from -2 to 2, in"),
-        (lambda: losses.normface_margin(scale=-1.0), "scale is -1.0; expected at least 0"),
+        (lambda: losses.normface_margin(scale=-1.0), "scale is -1.0; expected at least 1e-09"),
         (lambda: losses.sphereface_margin(margin=0.5), "margin is 0.5; expected at least 1"),
         (lambda: losses.magface_margin(lower_margin=0.9), "upper_margin is 0.8; expected from 0.9"),
         (
