@@ -154,7 +154,7 @@ class Distillation:
     mask_labels: bool = True  # a single of the same identity is no negative; as released, it may be
     minimum_positive: float = 0.0  # cosine at or below which a positive pair is dropped
     log_space: bool = False  # histograms as logarithms: a gradient where linear ones are empty
-    correct_bias: bool = False  # subtract what KL is between small samples of the same
+    correct_bias: bool = False  # subtract KL between small samples of the same; half for negatives
     past_similarities: int = 0  # of earlier batches in each domain's histograms; 0 for none
     past_embeddings: int = 0  # of earlier batches to pick each domain's negatives from
     stop_teacher_gradient: bool = False
@@ -506,7 +506,6 @@ _POSITIVE = (
     "model.embedding_size",
     "batch.pairs_per_identity",
     "loss.scale",
-    "loss.distillation.gamma",
     "loss.distillation.negatives",
     "optimizer.learning_rate",
     "optimizer.drop_factor",
@@ -545,6 +544,7 @@ _RANGES = {
     "loss.arcface.margin": (0.0, math.pi, "in radians, from 0 to pi"),
     "loss.combined.m2": (-math.pi, math.pi, "in radians, from -pi to pi"),
     "loss.cosface.margin": (0.0, 2.0, "in units of cosine, from 0 to 2"),
+    "loss.distillation.gamma": (1e-9, math.inf, "one over squared cosines, at least 1e-9"),
     "loss.distillation.minimum_positive": (-1.0, 1.0, "a cosine, from -1 to 1"),
     "optimizer.momentum": (0.0, 1 - 1e-9, "from 0 to below 1"),
 }
@@ -573,8 +573,10 @@ def _validate_data(name: str, data: Data) -> None:
 
 def _validate_together(config: Config) -> None:
     """What no field can tell alone."""
-    for key in ("heads", "softmax_images"):
-        if config.batch.kind == "images" and _get(config, f"loss.{key}") != vars(Loss())[key]:
+    _validate_distillation(config.loss.distillation, config.batch_size)
+    for_ddl = ["heads", "softmax_images", *(f"distillation.{key}" for key in vars(Distillation()))]
+    for key in for_ddl:
+        if config.batch.kind == "images" and _get(config.loss, key) != _get(Loss(), key):
             raise UserError(f"config.loss.{key} is for batches of config.batch.kind=ddl")
     domains = config.batch.domains
     if len(set(domains)) != len(domains):
@@ -584,7 +586,6 @@ def _validate_together(config: Config) -> None:
             f"config.batch.domains is {domains}; a ddl batch needs the teacher and at least one "
             "student"
         )
-    _validate_distillation(config.loss.distillation, config.batch_size)
     drops = config.optimizer.drop_steps
     if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
         raise UserError(f"config.optimizer.drop_steps is {drops}; give rising steps above 0")
@@ -609,6 +610,8 @@ def _validate_distillation(options: Distillation, batch_size: int) -> None:
         raise UserError(
             f"{name}.negatives is {options.negatives}; mining={options.mining} takes 1, top_k more"
         )
+    if options.mining != "semi_hard" and options.fallback != Distillation().fallback:
+        raise UserError(f"{name}.fallback is for mining=semi_hard, not for {options.mining}")
     if options.mining == "tface" and options.past_embeddings:
         raise UserError(f"{name}.past_embeddings: mining=tface looks at the batch alone")
     if options.past_embeddings and not options.mask_labels:
@@ -641,8 +644,8 @@ def evaluation_data(config: Config) -> Data:
     return data
 
 
-def _get(config: Config, key: str) -> Any:
-    value = config
+def _get(settings: Any, key: str) -> Any:
+    value = settings
     for part in key.split("."):
         value = getattr(value, part)
     return value

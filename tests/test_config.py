@@ -216,7 +216,8 @@ def test_what_must_be_positive_is(key, value):
 
 @pytest.mark.parametrize("key", config_lib._NOT_NEGATIVE)
 def test_what_must_not_be_negative_is_not(key):
-    validate(_set(Config(), key, 0))
+    ddl = config_lib.Batch(kind="ddl", domains=("easy", "dark"))  # which reads every setting
+    validate(_set(Config(batch=ddl), key, 0))
     with pytest.raises(UserError) as caught:
         validate(_set(Config(), key, -1))
     assert str(caught.value) == f"config.{key} is -1; it must not be negative"
@@ -247,6 +248,11 @@ def test_what_must_not_be_negative_is_not(key):
             {"loss.distillation.correct_bias": True, "loss.distillation.divergence": "earth_mover"},
             "config.loss.distillation.correct_bias is for divergence=kl",
         ),
+        (
+            {"batch.kind": "images", "loss.distillation.past_similarities": 9},
+            "config.loss.distillation.past_similarities is for batches of config.batch.kind=ddl",
+        ),
+        ({"loss.distillation.fallback": "none"}, "fallback is for mining=semi_hard, not for paper"),
         ({"loss.distillation.negatives": 2}, "negatives is 2; mining=paper takes 1, top_k more"),
         (
             {"loss.distillation.mining": "tface", "loss.distillation.past_embeddings": 8},

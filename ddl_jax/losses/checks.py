@@ -5,6 +5,7 @@ chex has the same assertions, but its messages number the arguments instead of n
 
 import itertools
 import math
+import numbers
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ def check_shapes(**arrays: tuple[jax.Array, str]) -> None:
     """
     sizes: dict[str, int] = {}
     for name, (array, dimensions) in arrays.items():
+        if not hasattr(array, "shape"):
+            raise AssertionError(f"{name} is of type {type(array).__name__}; expected an array")
         letters, shape = dimensions.split(), jnp.shape(array)
         known = [f"{letter}={sizes[letter]}" if letter in sizes else letter for letter in letters]
         fits = len(shape) == len(letters) and all(
@@ -58,9 +61,28 @@ def check_option(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; choose one of {', '.join(known)}")
 
 
+def check_type(name: str, value: Any, wanted: type, hint: str = "") -> None:
+    """Refuses what is not of our own type; the hint says how to get one."""
+    if not isinstance(value, wanted):
+        raise AssertionError(
+            f"{name} is of type {type(value).__name__}; expected {wanted.__name__}{hint}"
+        )
+
+
+def check_whole(name: str, value: Any, low: int, high: float = math.inf, why: str = "") -> None:
+    """Refuses what is no whole number of [low, high]; `why` says where a bound comes from."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole and low <= value <= high:
+        return
+    bounds = f"from {low}" if high == math.inf else f"from {low} to {high}"
+    raise ValueError(f"{name} is {value}; expected a whole number {bounds}{why and ', ' + why}")
+
+
 def check_range(name: str, value: Any, low: float, high: float = math.inf, unit: str = "") -> None:
-    """Refuses a number outside [low, high]; a traced value cannot be looked at and passes."""
-    if isinstance(value, jax.core.Tracer) or low <= value <= high:
+    """Refuses a number outside [low, high], and infinity; what is traced cannot be looked at."""
+    if any(isinstance(number, jax.core.Tracer) for number in (value, low, high)):
+        return
+    if low <= value <= high and math.isfinite(value):
         return
     bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
     raise ValueError(f"{name} is {value}; expected {bounds}{unit and ', ' + unit}")

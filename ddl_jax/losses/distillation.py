@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.losses.checks import check_type
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distributions import kl_divergence
 from ddl_jax.losses.masked import anything_counts, masked_mean, masks_of
@@ -185,6 +186,10 @@ def _sets(
     negative = [SimilaritySet(d.negative, d.negative_where) for d in domains]
     if past is None:
         return positive, negative
+    if isinstance(past, SimilarityQueue):
+        raise AssertionError("past is one SimilarityQueue; give a list, one for each domain")
+    for queue in past:
+        check_type("a queue of past", queue, SimilarityQueue, ", of empty_similarity_queue")
     if len(past) != len(domains):
         raise ValueError(f"past has {len(past)} queues; give {len(domains)}, one a domain")
     return (
@@ -204,11 +209,6 @@ def _prepared(domain: PairSimilarities) -> PairSimilarities:
 
     Widened once, here: histogram and mean both send gradients back, which must add up in float32.
     """
-    if not isinstance(domain, PairSimilarities):
-        raise AssertionError(
-            f"a domain is of type {type(domain).__name__}; expected PairSimilarities, as "
-            "pair_similarities makes them"
-        )
     masks = masks_of(domain)
     return PairSimilarities(
         at_least_float32(domain.positive), at_least_float32(domain.negative), *masks

@@ -69,6 +69,8 @@ def bump_exponents(
     check_range("gamma", gamma, 1e-9, unit="one over squared cosines")
     similarities = at_least_float32(similarities)
     counts = which_count(similarities, where)
+    # What does not count is replaced, so that a NaN there reaches no gradient.
+    similarities = jnp.where(counts, similarities, 0.0)
     distance = similarities[:, None] - nodes.astype(similarities.dtype)[None, :]
     return -gamma * distance**2, counts[:, None]
 

@@ -57,6 +57,12 @@ def kl_bias(
     So the mean is mended and the spread is not: only more similarities help with that (larger
     batches, or `SimilarityQueue`). A corrected divergence can be negative.
 
+    All of it is for similarities that are independent, as those of positive pairs are. Mined
+    negatives are not: two rows that are each other's hardest negative enter twice. Of the KL
+    between the hardest negatives of two batches of the same distribution about half is left: .082
+    becomes .042 at b = 16 and .0130 becomes .0058 at 64 for Gaussian embeddings of 32 numbers,
+    .0065 becomes .0031 at b = 16 for 512 (2,000 draws each).
+
     Args:
       teacher: `[n]` cosines.
       student: `[m]` cosines.

@@ -79,10 +79,12 @@ def updated_inputs(
 
 
 def _check_state(state: Any, wanted: Any) -> None:
-    """Refuses the state of another margin, and one that is not of scalars."""
-    told = "no state" if wanted is None else f"{type(wanted).__name__} of scalars, like {wanted}"
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
-    if jax.tree.structure(state) != jax.tree.structure(wanted) or any(shapes):
+    """Refuses the state of another margin."""
+    shapes, expected = (
+        [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, wanted)
+    )
+    if jax.tree.structure(state) != jax.tree.structure(wanted) or shapes != expected:
+        told = "no state" if wanted is None else f"{type(wanted).__name__} of shapes {expected}"
         raise AssertionError(
             f"the margin's state is {type(state).__name__} of shapes {shapes}; expected {told}"
         )

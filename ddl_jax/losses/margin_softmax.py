@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows, own_rows, varies_in_a_checked_map
-from ddl_jax.losses.checks import check_booleans, check_floats, check_integers, check_shapes
+from ddl_jax.losses.checks import (
+    check_booleans,
+    check_floats,
+    check_integers,
+    check_shapes,
+    check_type,
+    check_whole,
+)
 from ddl_jax.losses.class_softmax import ClassCenters, chunked_softmax, dense_softmax
 from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
 from ddl_jax.losses.margin import Margin, MarginInputs
@@ -102,11 +109,7 @@ def margin_softmax_loss(
     where = jnp.ones(class_centers.shape[:1], bool) if class_where is None else class_where
     _check_arrays(embeddings, class_centers, labels, where)
     margin = named_margin(margin) if isinstance(margin, str) else margin
-    if not isinstance(margin, Margin):
-        raise AssertionError(
-            f"margin is {margin!r}; expected a name or a losses.Margin such as "
-            "losses.arcface_margin()"
-        )
+    check_type("margin", margin, Margin, " such as losses.arcface_margin(), or a name")
     if class_chunk is not None:
         _check_chunk(class_chunk, embeddings)
 
@@ -154,10 +157,7 @@ def _check_arrays(
 
 
 def _check_chunk(class_chunk: int, rows: jax.Array) -> None:
-    if not isinstance(class_chunk, int) or class_chunk < 1:
-        raise ValueError(
-            f"class_chunk is {class_chunk}; expected a whole number from 1, or None for all"
-        )
+    check_whole("class_chunk", class_chunk, 1, why="or None for all")
     # Under this check jax adds up cotangents by itself, which a derivative of one's own must know.
     if varies_in_a_checked_map(rows):
         raise ValueError("class_chunk in jax.shard_map needs check_vma=False there")

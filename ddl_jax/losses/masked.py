@@ -47,6 +47,11 @@ def masks_of(pairs: Any) -> tuple[jax.Array, jax.Array]:
       >>> [mask.tolist() for mask in masks_of(pairs)]
       [[True], [True, True]]
     """
+    if not hasattr(pairs, "positive_where"):
+        raise AssertionError(
+            f"a domain is of type {type(pairs).__name__}; expected PairSimilarities, as "
+            "pair_similarities makes them"
+        )
     check_shapes(positive=(pairs.positive, "n"), negative=(pairs.negative, "m"))
     return (
         which_count(pairs.positive, pairs.positive_where, "positive_where"),

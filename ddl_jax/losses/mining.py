@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows, own_numbers
-from ddl_jax.losses.checks import check_integers, check_option, check_shapes
+from ddl_jax.losses.checks import (
+    check_integers,
+    check_option,
+    check_shapes,
+    check_type,
+    check_whole,
+)
 from ddl_jax.losses.cosine import at_least_float32, unit_vectors
 from ddl_jax.losses.queue import EmbeddingQueue
 
@@ -40,14 +46,15 @@ def negative_similarities(
         "tface" does what the authors' released code does: row i sees only the rows j > i of the
         global batch and the result is at least 0 (their triangle of zeros takes part in the
         maximum), so the last row is always 0.
-        "semi_hard" takes the most similar rows among those less similar than the row's own
-        positive pair; places that these do not fill are filled by `fallback`. There is no margin:
+        "semi_hard" takes the most similar rows among those less similar than the row's entry of
+        `positive`; places that these do not fill are filled by `fallback`. There is no margin:
         FaceNet's semi-hard negatives (Schroff et al. 2015) must also lie within it of the positive
         pair, ours need not.
         "random" draws without replacement, each negative being equally likely.
       count: negatives of a row; 1 for "paper" and "tface".
-      positive: `[b]` cosines of the rows' own positive pairs, for "semi_hard"; they only choose and
-        get no gradient. 2 or more makes every negative of the row semi-hard.
+      positive: `[b]` cosines that the rows' negatives stay below, for "semi_hard": in FaceNet's
+        sense those of the rows' own positive pairs. They only choose and get no gradient. 2 or
+        more makes every negative of the row semi-hard.
       fallback: what "semi_hard" takes of the negatives above the positive: "easiest" the least
         similar first (the nearest to being semi-hard), "hardest" the most similar first, "none"
         nothing.
@@ -113,6 +120,7 @@ def _check_arrays(
     if positive is not None:
         arrays["positive"] = (positive, "b")
     if memory is not None:
+        check_type("memory", memory, EmbeddingQueue, ", of empty_embedding_queue")
         arrays["memory.embeddings"] = (memory.embeddings, "size D")
         arrays["memory.labels"] = (memory.labels, "size")
     check_shapes(**arrays)
@@ -125,8 +133,7 @@ def _check(mining, count, positive, fallback, key, memory, labels, candidates: i
     check_option("fallback", fallback, FALLBACKS)
     if mining in ("paper", "tface") and count != 1:
         raise ValueError(f"count is {count}; mining {mining!r} takes 1 (top_k takes more)")
-    if not 1 <= count <= candidates:
-        raise ValueError(f"count is {count}; give 1 to {candidates}, the rows there are to pick")
+    check_whole("count", count, 1, candidates, "the rows there are to pick")
     if mining == "random" and key is None:
         raise ValueError("key is None; mining 'random' draws with a key of jax.random")
     if mining == "semi_hard" and positive is None:

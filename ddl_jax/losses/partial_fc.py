@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from ddl_jax.losses.axis import axis_sum, gather_rows, own_rows
-from ddl_jax.losses.checks import check_integers, check_shapes
+from ddl_jax.losses.checks import check_integers, check_shapes, check_whole
 
 
 class SampledClasses(NamedTuple):
@@ -79,11 +79,8 @@ def sample_classes(
         raise AssertionError(f"class_where has shape {where.shape}; expected [classes={classes}]")
     row_labels = gather_rows(labels, axis_name)
     needed = min(len(row_labels), classes)
-    if not needed <= size <= classes:
-        raise ValueError(
-            f"size is {size}; expected from {needed}, which hold the classes of a batch of "
-            f"{len(row_labels)} rows, to {classes}, the classes"
-        )
+    why = f"to hold the classes of a batch of {len(row_labels)} rows"
+    check_whole("size", size, needed, classes, why)
     device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
     local = row_labels - device * classes
     is_own = (local >= 0) & (local < classes)

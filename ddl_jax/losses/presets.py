@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_integers, check_option, check_shapes
+from ddl_jax.losses.checks import check_integers, check_option, check_shapes, check_type
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distillation import distribution_distillation_loss
 from ddl_jax.losses.distributions import kl_divergence
@@ -103,6 +103,13 @@ def distillation_preset(name: str) -> DistillationPreset:
     return _PRESETS[name]
 
 
+def _options(preset: str | DistillationPreset) -> DistillationPreset:
+    if isinstance(preset, str):
+        return distillation_preset(preset)
+    check_type("preset", preset, DistillationPreset, ", or a name")
+    return preset
+
+
 def domain_pairs(
     embeddings: jax.Array,
     labels: jax.Array | None = None,
@@ -139,7 +146,7 @@ def domain_pairs(
       >>> easy.positive.shape, hard.negative.shape
       ((4,), (4,))
     """
-    options = distillation_preset(preset) if isinstance(preset, str) else preset
+    options = _options(preset)
     check_shapes(embeddings=(embeddings, "b images D"))
     images = embeddings.shape[1]
     if images == 0 or images % 3:
@@ -212,7 +219,7 @@ def preset_distillation_loss(
       >>> terms["positive_divergence"].shape, terms["positive_mean"].shape
       ((1,), (2,))
     """
-    options = distillation_preset(preset) if isinstance(preset, str) else preset
+    options = _options(preset)
     domains = domain_pairs(
         embeddings, labels, preset=options, key=key, memories=memories, axis_name=axis_name
     )

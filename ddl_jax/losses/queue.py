@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows
-from ddl_jax.losses.checks import check_integers, check_shapes
+from ddl_jax.losses.checks import check_integers, check_shapes, check_whole
 from ddl_jax.losses.cosine import unit_vectors
 from ddl_jax.losses.masked import masks_of, which_count
 
@@ -55,14 +55,14 @@ def empty_similarity_queue(size: int) -> SimilarityQueue:
       A `SimilarityQueue` in which nothing counts.
 
     Raises:
-      ValueError: size is below 1.
+      ValueError: size is no whole number from 1.
 
     Examples:
       >>> from ddl_jax import losses
       >>> losses.empty_similarity_queue(3).positive.tolist()
       [0.0, 0.0, 0.0]
     """
-    _check_size(size)
+    check_whole("size", size, 1)
     none = jnp.zeros((), jnp.int32)
     return SimilarityQueue(jnp.zeros(size), jnp.zeros(size), none, none)
 
@@ -113,14 +113,14 @@ def empty_embedding_queue(size: int, embedding_size: int) -> EmbeddingQueue:
       An `EmbeddingQueue` in which nothing counts.
 
     Raises:
-      ValueError: size is below 1.
+      ValueError: size is no whole number from 1.
 
     Examples:
       >>> from ddl_jax import losses
       >>> losses.empty_embedding_queue(3, 512).embeddings.shape
       (3, 512)
     """
-    _check_size(size)
+    check_whole("size", size, 1)
     none = jnp.zeros((), jnp.int32)
     return EmbeddingQueue(jnp.zeros((size, embedding_size)), jnp.zeros(size, jnp.int32), none)
 
@@ -170,11 +170,6 @@ def push_embeddings(
     vectors, filled = _push(queue.embeddings, queue.filled, unit, counts, axis_name)
     numbers, _ = _push(queue.labels, queue.filled, labels, counts, axis_name)
     return EmbeddingQueue(vectors, numbers, filled)
-
-
-def _check_size(size: int) -> None:
-    if size < 1:
-        raise ValueError(f"size is {size}; give at least 1")
 
 
 def _push(

@@ -116,8 +116,9 @@ def pair_similarities(
       second: `[b, D]` embeddings of the pairs' second images.
       labels: `[b]` identities of the singles; None says that all are different.
       minimum_positive: cosine at or below which a positive pair is dropped.
-      mining: see `negative_similarities`. "semi_hard" compares the negatives of row i with its
-        pair; where that is dropped, with nothing: the hardest negatives are taken.
+      mining: see `negative_similarities`. "semi_hard" compares the negatives of single i with pair
+        i, whoever it is of: only if that is the identity of single i are they semi-hard in
+        FaceNet's sense. Where pair i is dropped, the hardest negatives are taken.
       count: negatives of a row.
       fallback: see `negative_similarities`.
       key: for mining "random", the same on all devices.

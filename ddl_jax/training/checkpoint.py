@@ -104,7 +104,13 @@ class Checkpoints:
     def restore_parts(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
         """Some parts of a checkpoint, by trees of their shapes and placement."""
         args = {name: ocp.args.StandardRestore(part) for name, part in wanted.items()}
-        found = self._manager.restore(step, args=ocp.args.Composite(**args))
+        try:
+            found = self._manager.restore(step, args=ocp.args.Composite(**args))
+        except ValueError as error:  # other names or shapes than those wanted
+            raise UserError(
+                f"{self._directory / str(step)} does not hold what this version of ddl_jax looks "
+                "for; go on with the version that wrote it, or start anew in another --workdir"
+            ) from error
         return {name: found[name] for name in wanted}
 
 

@@ -222,6 +222,17 @@ _DOMAIN = losses.PairSimilarities(np.array([0.5, 0.7]), np.array([0.1, 0.2]))
     [
         (dict(students=_DOMAIN), AssertionError, "students is one PairSimilarities; expected a"),
         (dict(teacher=np.ones((3, 4))), AssertionError, "a domain is of type ndarray; expected"),
+        (
+            dict(past=losses.empty_similarity_queue(4)),
+            AssertionError,
+            "past is one SimilarityQueue; give a list, one for each domain",
+        ),
+        (
+            dict(past=[losses.empty_embedding_queue(4, 2)] * 2),
+            AssertionError,
+            "a queue of past is of type EmbeddingQueue; expected SimilarityQueue",
+        ),
+        (dict(nodes=[-1.0, 0.0, 1.0]), AssertionError, "nodes is of type list; expected an array"),
         (dict(divergence="js"), ValueError, "divergence is 'js'; give the function, such as"),
     ],
 )
@@ -229,6 +240,20 @@ def test_what_is_no_domain_and_no_divergence_is_told(changed, kind, message: str
     given = dict(teacher=_DOMAIN, students=[_DOMAIN]) | changed
     with pytest.raises(kind, match=message):
         losses.distribution_distillation_loss(given.pop("teacher"), given.pop("students"), **given)
+
+
+@pytest.mark.parametrize("options", [{}, {"log_space": True}, {"correct_bias": True}], ids=str)
+def test_what_does_not_count_may_be_anything(options):
+    where = jnp.array([True, True, False, False])
+
+    def loss(values):
+        domain = losses.PairSimilarities(values, jnp.array([0.1, 0.3]), where)
+        return losses.distribution_distillation_loss(_EASY, [domain], **options)[0]
+
+    value, gradient = jax.value_and_grad(loss)(jnp.array([0.9, 0.5, jnp.nan, jnp.inf]))
+    wanted, wanted_gradient = jax.value_and_grad(loss)(jnp.array([0.9, 0.5, 0.0, 0.0]))
+    np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    np.testing.assert_allclose(gradient, wanted_gradient, rtol=1e-5)
 
 
 def test_no_student_and_no_domain_are_told_in_one_line():

@@ -197,16 +197,15 @@ def test_a_margins_state_is_handed_to_it_and_back():
         (dict(class_centers=_CENTERS[:0]), "class_centers has shape (0, 16); expected a class"),
         (
             dict(margin=0.5),
-            "margin is 0.5; expected a name or a losses.Margin such as losses.arcface_margin()",
+            "margin is of type float; expected Margin such as losses.arcface_margin(), or a name",
         ),
         (
             dict(margin="adaface", margin_state=0.0),
-            "the margin's state is float of shapes [()]; expected AdaFaceState of scalars, like "
-            "AdaFaceState(mean=20.0, std=100.0)",
+            "the margin's state is float of shapes [()]; expected AdaFaceState of shapes [(), ()]",
         ),
         (
             dict(margin="curricularface", margin_state=np.zeros(8)),
-            "the margin's state is ndarray of shapes [(8,)]; expected float of scalars, like 0.0",
+            "the margin's state is ndarray of shapes [(8,)]; expected float of shapes [()]",
         ),
         (
             dict(margin_state=0.0),
@@ -224,11 +223,26 @@ def test_what_does_not_fit_is_named(changed: dict, message: str):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("class_chunk", [0, -3, 2.0])
+@pytest.mark.parametrize("class_chunk", [0, -3, 2.0, True])
 def test_a_chunk_that_is_none_is_refused(class_chunk):
-    message = f"class_chunk is {class_chunk}; expected a whole number from 1, or None for all"
+    message = f"class_chunk is {class_chunk}; expected a whole number from 1, or None for all$"
     with pytest.raises(ValueError, match=message):
         losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, class_chunk=class_chunk)
+
+
+def test_a_chunk_may_be_any_whole_number():
+    found, wanted = (
+        losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, class_chunk=chunk)[0]
+        for chunk in (np.int64(2), 2)
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_margin_of_ones_own_may_keep_an_array():
+    counts = lambda target, inputs, where, axis_name: inputs.state + jnp.sum(where)  # noqa: E731
+    margin = losses.Margin(lambda cosine, inputs: cosine, initial_state=np.zeros(3), update=counts)
+    _, aux = losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, margin=margin)
+    np.testing.assert_array_equal(aux.state, np.full(3, aux.has_class.sum()))
 
 
 def test_the_nearest_sub_center_is_that_of_the_class():

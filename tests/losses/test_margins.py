@@ -284,6 +284,14 @@ def test_released_elasticface_takes_the_order_for_the_ranks():
     np.testing.assert_allclose(found, drawn[[1, 2, 0, 3]], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["lower_norm", "upper_norm", "lower_margin", "upper_margin"])
+def test_a_traced_number_is_not_looked_at(name: str):
+    value = {"lower_norm": 9.0, "upper_norm": 99.0, "lower_margin": 0.4, "upper_margin": 0.7}[name]
+    norms = np.linspace(5.0, 120.0, len(_LABELS), dtype=np.float32)
+    call = lambda x: losses.magface_logits(_COSINE, _LABELS, norms, **{name: x})[0]  # noqa: E731
+    np.testing.assert_allclose(jax.jit(call)(value), call(value), rtol=1e-5)
+
+
 def test_elasticface_without_a_key_says_so():
     with pytest.raises(ValueError, match="elasticface got no key"):
         losses.margin_softmax_loss(_COSINE, _COSINE, _LABELS, margin="elasticface")
@@ -296,6 +304,7 @@ def test_elasticface_without_a_key_says_so():
         (lambda: losses.cosface_margin(margin=-0.1), "margin is -0.1; expected from 0 to 2, in"),
         (lambda: losses.combined_margin(m3=2.5), "m3 is 2.5; expected from -2 to 2, in"),
         (lambda: losses.normface_margin(scale=-1.0), "scale is -1.0; expected at least 1e-09"),
+        (lambda: losses.cosface_margin(scale=np.inf), "scale is inf; expected at least 1e-09"),
         (lambda: losses.sphereface_margin(margin=0.5), "margin is 0.5; expected at least 1"),
         (lambda: losses.magface_margin(lower_margin=0.9), "upper_margin is 0.8; expected from 0.9"),
         (

@@ -209,11 +209,15 @@ def test_pair_similarities_pass_the_rule_on():
         (dict(count=2), "count is 2; mining 'paper' takes 1 (top_k takes more)"),
         (
             dict(mining="top_k", count=8),
-            "count is 8; give 1 to 7, the rows there are to pick",
+            "count is 8; expected a whole number from 1 to 7, the rows there are to pick",
         ),
         (
             dict(mining="top_k", count=0),
-            "count is 0; give 1 to 7, the rows there are to pick",
+            "count is 0; expected a whole number from 1 to 7, the rows there are to pick",
+        ),
+        (
+            dict(mining="top_k", count=2.0),
+            "count is 2.0; expected a whole number from 1 to 7, the rows there are to pick",
         ),
         (dict(mining="random"), "key is None; mining 'random' draws with a key of jax.random"),
         (dict(mining="semi_hard"), "positive is None; mining 'semi_hard' compares with it"),
@@ -249,8 +253,13 @@ def test_what_does_not_go_together_is_told_in_one_line(options, message: str):
             dict(labels=_IDENTITIES, memory=losses.empty_embedding_queue(2, 4)),
             "memory.embeddings has shape (2, 4); expected [size, D=5]",
         ),
+        (
+            dict(memory=losses.empty_similarity_queue(2), labels=np.arange(7)),
+            "memory is of type SimilarityQueue; expected EmbeddingQueue, of empty_embedding_queue",
+        ),
+        (dict(labels=[0] * 7), "labels is of type list; expected an array"),
     ],
-    ids=["positive", "label type", "label count", "memory size"],
+    ids=["positive", "label type", "label count", "memory size", "memory type", "list"],
 )
 def test_what_does_not_fit_is_told_in_one_line(options, message: str):
     with pytest.raises(AssertionError) as error:

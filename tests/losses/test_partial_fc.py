@@ -140,13 +140,13 @@ def test_sampled_rows_take_the_ordinary_step_and_the_others_none(optimizer):
     [
         (
             lambda key: losses.sample_classes(key, _LABELS, classes=_C, size=15),
-            "size is 15; expected from 16, which hold the classes of a batch of 16 rows, to 72, "
-            "the classes",
+            "size is 15; expected a whole number from 16 to 72, to hold the classes of a batch of "
+            "16 rows",
         ),
         (
             lambda key: losses.sample_classes(key, _LABELS, classes=8, size=9),
-            "size is 9; expected from 8, which hold the classes of a batch of 16 rows, to 8, the "
-            "classes",
+            "size is 9; expected a whole number from 8 to 8, to hold the classes of a batch of 16 "
+            "rows",
         ),
         (
             lambda key: losses.sample_classes(key, _LABELS[None], classes=_C, size=20),

@@ -73,9 +73,10 @@ def test_nothing_of_a_queue_has_a_gradient():
 @pytest.mark.parametrize(
     "make", [losses.empty_similarity_queue, lambda size: losses.empty_embedding_queue(size, 2)]
 )
-def test_a_size_below_1_is_told_in_one_line(make):
-    with pytest.raises(ValueError, match="^size is 0; give at least 1$"):
-        make(0)
+@pytest.mark.parametrize("size", [0, 2.5])
+def test_a_size_below_1_is_told_in_one_line(make, size):
+    with pytest.raises(ValueError, match=f"^size is {size}; expected a whole number from 1$"):
+        make(size)
 
 
 @pytest.mark.parametrize(

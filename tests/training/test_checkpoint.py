@@ -79,6 +79,13 @@ def test_what_a_margin_remembers_comes_back(trained):
     assert isinstance(margins["shared"], losses.AdaFaceState)
 
 
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(trained):
+    workdir, state = trained
+    other = state.replace(loss_state=state.loss_state["margins"])
+    with Checkpoints(workdir) as checkpoints, pytest.raises(UserError, match="does not hold what"):
+        checkpoints.restore(7, other, parallel.make_mesh(1))
+
+
 def test_load_checkpoint_gives_anybody_a_backbone(trained):
     workdir, state = trained
     module, variables, card = ddl_jax.load_checkpoint(workdir)

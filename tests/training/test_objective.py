@@ -40,6 +40,14 @@ def test_heads_classify_the_columns_they_say(loss, batch, columns):
     assert head_names(Config(loss=loss, batch=batch)) == tuple(columns)
 
 
+def test_every_option_of_the_ddl_is_a_setting():
+    """They go over by name: one that is called otherwise would never arrive."""
+    renamed = {"count": "negatives"}
+    wanted = {renamed.get(name, name) for name in losses.DistillationPreset._fields}
+    ours = {"weight", "past_similarities", "past_embeddings"}
+    assert wanted == set(vars(Config().loss.distillation)) - ours
+
+
 def run_objective(config, embeddings, labels, centers, classes):
     """The objective on one device, inside the map it is written for."""
     objective = make_objective(config, classes)
