@@ -58,6 +58,26 @@ def test_distillation_with_every_option(devices: int, mapping: str, past, log_sp
     assert np.abs(gradient).max() > 0.01 and found[1]["positive_bias"][0] > 0.01
 
 
+@pytest.mark.parametrize("past", [None, [_queue(0), _queue(1)]], ids=["batch", "past"])
+def test_in_a_checked_map_the_gradient_is_right_as_it_comes(past):
+    def loss(faces, axis_name=None):
+        options = dict(preset=preset, past=past, axis_name=axis_name)
+        return losses.preset_distillation_loss(faces, **options)[0]
+
+    preset = losses.distillation_preset("paper")._replace(correct_bias=True)
+    faces = np.random.default_rng(1).normal(0.2, 1.0, (_B, 6, 8)).astype(np.float32)
+    by_row = jax.P("data")
+    mapped = jax.shard_map(
+        jax.grad(lambda faces: loss(faces, "data")),
+        mesh=jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
+        in_specs=by_row,
+        out_specs=by_row,
+    )
+    gradient = jax.grad(loss)(faces)
+    assert np.abs(gradient).max() > 0.01
+    np.testing.assert_allclose(jax.jit(mapped)(faces), gradient, rtol=1e-5, atol=1e-7)
+
+
 @_by_map
 def test_nothing_that_counts_anywhere(mapping: str):
     def log_histogram(values, where):
