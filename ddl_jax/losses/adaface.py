@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ddl_jax.losses.axis import axis_sum
 from ddl_jax.losses.checks import check_range
 from ddl_jax.losses.margin import Margin, MarginInputs, angle, margin_logits
+from ddl_jax.losses.masked import masked_mean
 
 _EPSILON = 1e-3  # of the released code: of cosines, of angles and of the deviation
 _SHORTEST, _LONGEST = 1e-3, 100.0
@@ -51,7 +52,7 @@ def adaface_margin(
         del target_cosine
         lengths = _lengths(inputs)
         count = axis_sum(jnp.sum(where), axis_name)
-        mean = axis_sum(jnp.sum(lengths, where=where), axis_name) / jnp.maximum(count, 1)
+        mean = masked_mean(lengths, where, axis_name)
         squares = axis_sum(jnp.sum((lengths - mean) ** 2, where=where), axis_name)
         std = jnp.sqrt(squares / jnp.maximum(count - 1, 1))
 

@@ -5,9 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import axis_sum
 from ddl_jax.losses.checks import check_option, check_range
 from ddl_jax.losses.margin import BEYOND_PI, Margin, MarginInputs, angular_target, margin_logits
+from ddl_jax.losses.masked import anything_counts, masked_mean
 
 
 def curricularface_margin(
@@ -37,10 +37,9 @@ def curricularface_margin(
         target_cosine: jax.Array, inputs: MarginInputs, where: jax.Array, axis_name: str | None
     ) -> jax.Array:
         t = inputs.state
-        count = axis_sum(jnp.sum(where), axis_name)
-        total = axis_sum(jnp.sum(target_cosine, where=where), axis_name)
-        moved = update_rate * total / jnp.maximum(count, 1) + (1.0 - update_rate) * t
-        return jnp.where(count > 0, moved, t)
+        mean = masked_mean(target_cosine, where, axis_name)
+        moved = update_rate * mean + (1.0 - update_rate) * t
+        return jnp.where(anything_counts(where, axis_name), moved, t)
 
     return Margin(target, negatives, scale=scale, initial_state=0.0, update=update)
 
