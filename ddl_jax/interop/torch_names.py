@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ddl_jax.models import create_backbone
+
 _LEAF = {
     "kernel": "weight",
     "scale": "weight",
@@ -36,6 +38,39 @@ class Naming(NamedTuple):
 def _iresnet(path: tuple[str, ...]) -> str:
     shortcut = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
     return ".".join(shortcut.get(module, module.replace("_", ".")) for module in path)
+
+
+# IR and IR-SE of TFace and AdaFace: one Sequential of blocks, each with a Sequential of layers.
+_IR_BLOCK = {
+    ("bn1",): "res_layer.0",
+    ("conv1",): "res_layer.1",
+    ("bn2",): "res_layer.2",
+    ("prelu",): "res_layer.3",
+    ("conv2",): "res_layer.4",
+    ("bn3",): "res_layer.5",
+    ("se", "squeeze"): "res_layer.se_block.fc1",
+    ("se", "excite"): "res_layer.se_block.fc2",
+    ("downsample_conv",): "shortcut_layer.0",
+    ("downsample_bn",): "shortcut_layer.1",
+}
+_IR = {
+    "conv1": "input_layer.0",
+    "bn1": "input_layer.1",
+    "prelu": "input_layer.2",
+    "bn2": "output_layer.0",
+    "fc": "output_layer.3",
+    "features": "output_layer.4",
+}
+
+
+def _ir(depths: tuple[int, ...]) -> Naming:
+    def module(path: tuple[str, ...]) -> str:
+        if not path[0].startswith("layer"):
+            return _IR[path[0]]
+        stage, index = map(int, path[0].removeprefix("layer").split("_"))
+        return f"body.{sum(depths[: stage - 1]) + index}.{_IR_BLOCK[path[1:]]}"
+
+    return Naming(module, linear=("fc",))
 
 
 # MobileFaceNet, the ReLU6 form: blocks are MobileNetV2's, two Sequentials deep.
@@ -96,4 +131,6 @@ def naming_of(name: str) -> Naming:
         return _mobilefacenet(_PRELU, "blocks")
     if name == "mobilefacenet_relu6":
         return _mobilefacenet(_RELU6, "features")
+    if name.startswith("ir_"):
+        return _ir(create_backbone(name).depths)
     return Naming(_iresnet, linear=("fc",))

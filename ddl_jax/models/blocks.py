@@ -12,6 +12,9 @@ from ddl_jax.errors import UserError
 
 BATCH_NORM_MODES = ("global", "per_device", "frozen")
 
+# torch's kaiming_normal_(mode="fan_out", nonlinearity="relu").
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
 # torch.nn.Linear's own initialisation, kaiming_uniform(a=sqrt(5)), is U(+-1/sqrt(fan_in)).
 _linear_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -56,6 +59,7 @@ class BatchNorm(nn.Module):
       epsilon: added to the variance.
       learn_scale: False keeps the scale fixed at 1 as insightface does on its embeddings. It then
         lives in `batch_stats`, where neither gradients nor weight decay reach it.
+      affine: False has neither scale nor bias, as TFace's on its embeddings.
     """
 
     mode: str = "global"
@@ -63,6 +67,7 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     learn_scale: bool = True
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -74,11 +79,7 @@ class BatchNorm(nn.Module):
         shape = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_variance = self.variable("batch_stats", "var", jnp.ones, shape)
-        if self.learn_scale:
-            scale = self.param("scale", nn.initializers.ones, shape)
-        else:
-            scale = self.variable("batch_stats", "scale", jnp.ones, shape).value
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        scale, bias = self._affine(shape)
 
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean, variance = running_mean.value, running_variance.value
@@ -100,6 +101,15 @@ class BatchNorm(nn.Module):
         centred = wide - jnp.expand_dims(mean, leading)
         y = centred * jnp.expand_dims(multiplier, leading) + jnp.expand_dims(bias, leading)
         return y.astype(x.dtype)
+
+    def _affine(self, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+        if not self.affine:
+            return jnp.ones(shape), jnp.zeros(shape)
+        if self.learn_scale:
+            scale = self.param("scale", nn.initializers.ones, shape)
+        else:
+            scale = self.variable("batch_stats", "scale", jnp.ones, shape).value
+        return scale, self.param("bias", nn.initializers.zeros, shape)
 
     def _update(self, old: jax.Array, new: jax.Array) -> jax.Array:
         return self.momentum * old + (1 - self.momentum) * jax.lax.stop_gradient(new)
@@ -138,6 +148,32 @@ class Linear(nn.Module):
         )
         nn.share_scope(self, dense)
         return dense(x)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales every channel by a share that the means of all channels decide (Hu et al. 2018).
+
+    Attributes:
+      reduction: how many channels become one in between.
+      kernel_init: of both linear maps, which have no bias.
+      dtype: of their products.
+    """
+
+    reduction: int = 16
+    kernel_init: Any = kaiming_normal
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B,H,W,C]`; same shape and dtype out."""
+        linear = functools.partial(
+            nn.Dense, use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype
+        )
+        channels = x.shape[-1]
+        share = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        share = nn.relu(linear(channels // self.reduction, name="squeeze")(share))
+        share = nn.sigmoid(linear(channels, name="excite")(share))
+        return x * share[:, None, None].astype(x.dtype)
 
 
 def _uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any, *, limit: float) -> jax.Array:

@@ -1,9 +1,11 @@
-"""IResNet, the improved residual network of insightface's arcface_torch.
+"""The improved residual networks of face recognition: IResNet, and IR with or without SE.
 
 Duta et al., "Improved Residual Networks for Image and Video Recognition", ICPR 2021
-(arXiv 2004.04989). Layers, numbers and initialisation are those of
-`recognition/arcface_torch/backbones/iresnet.py`, so that its weights fit: convolutions
-normal(0, 0.1), BatchNorm scale 1 and bias 0, PReLU slopes 0.25, linear layer as torch's default.
+(arXiv 2004.04989). Layers, numbers and initialisation are those of the projects, so that their
+weights fit. IResNet is insightface's (`recognition/arcface_torch/backbones/iresnet.py`):
+convolutions normal(0, 0.1), linear layer as torch's default. IR and IR-SE are those of TFace and
+AdaFace (`model_irse.py`, `net.py`), the same but for what the fields of `IResNet` say. BatchNorm
+starts at scale 1 and bias 0, PReLU slopes at 0.25.
 """
 
 import functools
@@ -14,10 +16,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.models.blocks import BatchNorm, Linear, PReLU, flatten_channels_first
+from ddl_jax.models.blocks import (
+    BatchNorm,
+    Linear,
+    PReLU,
+    SqueezeExcite,
+    flatten_channels_first,
+    kaiming_normal,
+)
 
 
-def _convolution(features: int, size: int, stride: int, *, dtype: Any, name: str) -> nn.Conv:
+def _convolution(
+    features: int, size: int, stride: int, *, kernel_init: Any, dtype: Any, name: str
+) -> nn.Conv:
     """A convolution without bias that pads as torch does: "SAME" would pad stride 2 unevenly."""
     pad = size // 2
     return nn.Conv(
@@ -27,30 +38,45 @@ def _convolution(features: int, size: int, stride: int, *, dtype: Any, name: str
         padding=((pad, pad), (pad, pad)),
         use_bias=False,
         dtype=dtype,
-        kernel_init=nn.initializers.normal(0.1),
+        kernel_init=kernel_init,
         name=name,
     )
 
 
 class IBasicBlock(nn.Module):
-    """BatchNorm - conv - BatchNorm - PReLU - conv (stride) - BatchNorm, plus the shortcut."""
+    """BatchNorm - conv - BatchNorm - PReLU - conv (stride) - BatchNorm, plus the shortcut.
+
+    Attributes:
+      features: channels out.
+      stride: of the second convolution.
+      norm, convolution: make the layers.
+      pooled_shortcut: see `IResNet.ir`.
+      squeeze_excite: whether to end in a `SqueezeExcite`.
+    """
 
     features: int
     stride: int
     norm: Callable[..., nn.Module]
-    dtype: Any
+    convolution: Callable[..., nn.Module]
+    pooled_shortcut: bool
+    squeeze_excite: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[B,H,W,C] -> [B,ceil(H/stride),ceil(W/stride),features]`."""
-        convolution = functools.partial(_convolution, self.features, dtype=self.dtype)
+        convolution = functools.partial(self.convolution, self.features)
         y = self.norm(name="bn1")(x, train)
         y = convolution(3, 1, name="conv1")(y)
         y = self.norm(name="bn2")(y, train)
         y = PReLU(name="prelu")(y)
         y = convolution(3, self.stride, name="conv2")(y)
         y = self.norm(name="bn3")(y, train)
-        if self.stride != 1 or x.shape[-1] != self.features:
+        if self.squeeze_excite:
+            y = SqueezeExcite(dtype=y.dtype, name="se")(y)
+        same = x.shape[-1] == self.features
+        if same and self.pooled_shortcut:
+            x = x[:, :: self.stride, :: self.stride]
+        elif not same or self.stride != 1:
             x = convolution(1, self.stride, name="downsample_conv")(x)
             x = self.norm(name="downsample_bn")(x, train)
         return x + y
@@ -69,6 +95,10 @@ class IResNet(nn.Module):
       batch_norm, axis_name: see `blocks.BatchNorm`.
       dropout: rate before the linear layer; above 0, training needs `rngs={"dropout": key}`.
       remat: recompute every block in the backward pass: less memory, about a third more work.
+      ir: TFace's and AdaFace's form. Where a block keeps the number of channels its shortcut has no
+        parameters, at stride 2 it takes every other pixel; the last BatchNorm has neither scale nor
+        bias; convolutions and the linear layer start with variance 2 / fan-out, its bias with 0.
+      squeeze_excite: every block ends in a `SqueezeExcite`.
     """
 
     depths: tuple[int, ...]
@@ -81,6 +111,8 @@ class IResNet(nn.Module):
     axis_name: str | None = None
     dropout: float = 0.0
     remat: bool = False
+    ir: bool = False
+    squeeze_excite: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -96,19 +128,30 @@ class IResNet(nn.Module):
         """
         norm = functools.partial(BatchNorm, mode=self.batch_norm, axis_name=self.axis_name)
         block = nn.remat(IBasicBlock, static_argnums=(2,)) if self.remat else IBasicBlock
-        stem = _convolution(self.stem_width, 3, self.stem_stride, dtype=self.dtype, name="conv1")
+        kernel_init = kaiming_normal if self.ir else nn.initializers.normal(0.1)
+        convolution = functools.partial(_convolution, kernel_init=kernel_init, dtype=self.dtype)
 
-        x = stem(images.astype(self.dtype))
+        x = images.astype(self.dtype)
+        x = convolution(self.stem_width, 3, self.stem_stride, name="conv1")(x)
         x = norm(name="bn1")(x, train)
         x = PReLU(name="prelu")(x)
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), 1):
             for index in range(depth):
                 stride = 2 if index == 0 else 1
-                x = block(width, stride, norm, self.dtype, name=f"layer{stage}_{index}")(x, train)
+                x = block(
+                    width,
+                    stride,
+                    norm,
+                    convolution,
+                    self.ir,
+                    self.squeeze_excite,
+                    name=f"layer{stage}_{index}",
+                )(x, train)
         x = norm(name="bn2")(x, train)
         x = flatten_channels_first(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         # insightface leaves half precision here too.
-        x = Linear(self.embedding_size, name="fc")(x)
-        x = norm(learn_scale=False, name="features")(x, train)
+        linear = functools.partial(nn.Dense, kernel_init=kaiming_normal) if self.ir else Linear
+        x = linear(self.embedding_size, name="fc")(x)
+        x = norm(learn_scale=False, affine=not self.ir, name="features")(x, train)
         return x.astype(jnp.float32)

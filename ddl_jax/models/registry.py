@@ -11,6 +11,8 @@ from ddl_jax.models.blocks import BATCH_NORM_MODES
 from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet
 
+_IR = functools.partial(IResNet, ir=True)
+
 # A name stands for a module class with the fields fixed that make up the architecture; the
 # class's other fields are the options, the embedding size among them.
 _BACKBONES: dict[str, functools.partial[nn.Module]] = {
@@ -24,6 +26,12 @@ _BACKBONES: dict[str, functools.partial[nn.Module]] = {
     "iresnet_tiny": functools.partial(
         IResNet, depths=(1, 1, 1, 1), widths=(16, 32, 64, 128), stem_width=8, stem_stride=2
     ),
+    "ir_18": functools.partial(_IR, depths=(2, 2, 2, 2)),
+    "ir_34": functools.partial(_IR, depths=(3, 4, 6, 3)),
+    "ir_50": functools.partial(_IR, depths=(3, 4, 14, 3)),
+    "ir_101": functools.partial(_IR, depths=(3, 13, 30, 3)),
+    "ir_se_50": functools.partial(_IR, depths=(3, 4, 14, 3), squeeze_excite=True),
+    "ir_se_101": functools.partial(_IR, depths=(3, 13, 30, 3), squeeze_excite=True),
     "mobilefacenet": functools.partial(MobileFaceNet),
     "mobilefacenet_relu6": functools.partial(
         MobileFaceNet, activation="relu6", separable_stem=True, embedding_bias=True

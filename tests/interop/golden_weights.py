@@ -10,8 +10,8 @@ def iresnet_weights(keys) -> dict[str, np.ndarray]:
     return {name: _values(name, shape, gain=2) for name, shape in _shapes(keys).items()}
 
 
-def mobilefacenet_weights(keys) -> dict[str, np.ndarray]:
-    """The state dict behind `tests/golden/mobilefacenets.npz`."""
+def backbone_weights(keys) -> dict[str, np.ndarray]:
+    """The state dicts behind `tests/golden/mobilefacenets.npz` and `backbones.npz`."""
     shapes = _shapes(keys)
     slopes = {
         name

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden_weights import iresnet_weights, mobilefacenet_weights
+from golden_weights import backbone_weights, iresnet_weights
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import (
@@ -56,6 +56,28 @@ def test_embeddings_are_insightfaces(name, golden, tmp_path):
     np.testing.assert_allclose(embeddings, golden[name], atol=1e-4, rtol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def backbones():
+    return dict(np.load(GOLDEN / "backbones.npz"))
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [("ir_18", "tface_ir_18"), ("ir_se_50", "tface_ir_se_50")],
+)
+def test_embeddings_are_those_of_their_projects(name, key, backbones, tmp_path):
+    weights = backbone_weights(backbones[f"{key}_keys"])
+    write_torch_checkpoint(tmp_path / "weights.pt", weights)
+    variables = load_torch_backbone(tmp_path / "weights.pt", name)
+    embeddings = jax.jit(create_backbone(name).apply)(variables, backbones["image"])
+    np.testing.assert_allclose(embeddings, backbones[key], atol=1e-4)
+    save_torch_backbone(tmp_path / "saved.pt", name, variables)
+    saved = read_torch_checkpoint(tmp_path / "saved.pt")
+    assert set(saved) == set(weights)
+    for tensor, value in weights.items():
+        np.testing.assert_array_equal(saved[tensor], value)
+
+
 # Name, key in the golden file, input size.
 MOBILEFACENETS = [
     ("mobilefacenet_relu6", "mobilefacenet_relu6", (112, 112)),
@@ -68,7 +90,7 @@ def test_embeddings_are_those_of_the_mobilefacenets_in_torch(
     name, key, size, mobilefacenets, tmp_path
 ):
     path = tmp_path / "weights.pt"
-    write_torch_checkpoint(path, mobilefacenet_weights(mobilefacenets[f"{key}_keys"]))
+    write_torch_checkpoint(path, backbone_weights(mobilefacenets[f"{key}_keys"]))
     variables = load_torch_backbone(path, name, input_size=size)
     embeddings = jax.jit(create_backbone(name).apply)(variables, mobilefacenets[f"{key}_image"])
     np.testing.assert_allclose(embeddings, mobilefacenets[key], atol=1e-5)
@@ -76,7 +98,7 @@ def test_embeddings_are_those_of_the_mobilefacenets_in_torch(
 
 @pytest.mark.parametrize("name, key, size", MOBILEFACENETS)
 def test_saves_the_mobilefacenets_keys_and_numbers(name, key, size, mobilefacenets, tmp_path):
-    original = mobilefacenet_weights(mobilefacenets[f"{key}_keys"])
+    original = backbone_weights(mobilefacenets[f"{key}_keys"])
     for file in ("original.pt", "saved.pt"):
         write_torch_checkpoint(tmp_path / file, original)
     variables = load_torch_backbone(tmp_path / "original.pt", name, input_size=size)
@@ -97,7 +119,7 @@ def renamed(state):
 
 
 def test_unknown_names_are_read_by_the_order_of_the_layers(golden, mobilefacenets, tmp_path):
-    prelu = mobilefacenet_weights(mobilefacenets["mobilefacenet_prelu_112x96_keys"])
+    prelu = backbone_weights(mobilefacenets["mobilefacenet_prelu_112x96_keys"])
     for name, state, size in (
         ("mobilefacenet", prelu, (112, 96)),
         ("iresnet18", iresnet_weights(golden["iresnet18_keys"]), (112, 112)),
@@ -111,7 +133,7 @@ def test_unknown_names_are_read_by_the_order_of_the_layers(golden, mobilefacenet
 
 
 def test_unknown_names_are_refused_at_the_first_layer_that_does_not_fit(mobilefacenets, tmp_path):
-    state = renamed(mobilefacenet_weights(mobilefacenets["mobilefacenet_prelu_112x96_keys"]))
+    state = renamed(backbone_weights(mobilefacenets["mobilefacenet_prelu_112x96_keys"]))
     path = tmp_path / "unknown.pt"
 
     def refused(name, **changes):
