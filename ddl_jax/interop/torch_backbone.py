@@ -29,8 +29,9 @@ def load_torch_backbone(
 
     Args:
       path: a `.pt`, `.pth` or `.ckpt` file. Tensors are found by the names of the backbone's
-        authors (insightface's arcface_torch for `iresnet*`) or, where most of its names are
-        unknown, by the order of the layers, their kinds and shapes.
+        authors (insightface's arcface_torch for `iresnet*` and `mbf*`, TFace and AdaFace for
+        `ir_*`) or, where most of its names are unknown, by the order of the layers, their kinds and
+        shapes.
       name: of the backbone, as in `create_backbone`.
       input_size: `(height, width)` the network was made for; its last layers depend on them.
 
@@ -133,8 +134,8 @@ def _expected_variables(
     return {path: flat[path] for path in sorted(order, key=lambda path: path[0] != "params")}
 
 
-# Kernels: a convolution's OIHW is our HWIO, or HWC if it is depthwise, or IO if it is 1x1; a linear
-# layer's [out, in] is our [in, out]. Vectors stay.
+# Kernels: a convolution's OIHW is our HWIO, or IO if it is 1x1; a linear layer's [out, in] is our
+# [in, out]. Vectors stay.
 
 
 def _to_flax(value: np.ndarray) -> np.ndarray:
@@ -150,6 +151,4 @@ def _to_torch(value: np.ndarray, path: _Path, name: str) -> np.ndarray:
         return value.T
     if value.ndim == 2:
         value = value[None, None]
-    elif value.ndim == 3:
-        value = value[:, :, None]
     return value.transpose(3, 2, 0, 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ddl_jax.models import create_backbone
+from ddl_jax.models.mobilefacenet import MobileFaceNet
 
 _LEAF = {
     "kernel": "weight",
@@ -125,12 +126,45 @@ def _mobilefacenet(table: dict[tuple[str, ...], str], blocks: str) -> Naming:
     return Naming(module)
 
 
+# insightface's form: a list of layers, of single blocks and of runs of residual ones.
+_MBF_LAYERS = ("conv", "bn", "prelu")
+_MBF = {
+    "stem": "layers.0",
+    "stem_depthwise": "layers.1",
+    "last": "conv_sep",
+    "pool": "features.layers.0",
+    "embedding": "features.layers.2",
+    "features": "features.layers.3",
+}
+
+
+def _mbf(network: MobileFaceNet) -> Naming:
+    blocks = [
+        # Blocks that keep the size of the map come in runs, one level deeper.
+        f"layers.{number}" + (f".layers.{index}" if stage.stride == 1 else "")
+        for number, stage in enumerate(network.stages, 2 if network.second else 1)
+        for index in range(stage.depth)
+    ]
+
+    def module(path: tuple[str, ...]) -> str:
+        if path[0].startswith("block_"):
+            part = ("expand", "depthwise", "project").index(path[1])
+            theirs = f"{blocks[int(path[0].removeprefix('block_'))]}.layers.{part}"
+        else:
+            theirs = _MBF[path[0]]
+        return theirs if len(path) == 1 else f"{theirs}.layers.{_MBF_LAYERS.index(path[-1])}"
+
+    return Naming(module, linear=("embedding",))
+
+
 def naming_of(name: str) -> Naming:
     """The names under which a backbone's authors save it."""
     if name == "mobilefacenet":
         return _mobilefacenet(_PRELU, "blocks")
     if name == "mobilefacenet_relu6":
         return _mobilefacenet(_RELU6, "features")
+    if name.startswith("mbf"):
+        return _mbf(create_backbone(name))
     if name.startswith("ir_"):
         return _ir(create_backbone(name).depths)
     return Naming(_iresnet, linear=("fc",))

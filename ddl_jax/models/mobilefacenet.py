@@ -1,14 +1,14 @@
 """MobileFaceNet, the small network of Chen et al. 2018 (arXiv 1804.07573).
 
 Inverted residuals of MobileNetV2 whose last convolution has no activation, and a depthwise
-convolution over the whole last map in place of average pooling. Two forms of it are in use, with
-PReLU as in the paper and with ReLU6; the fields of `MobileFaceNet` say where else they differ.
-Convolutions start normal with variance 2 / fan-out, BatchNorm at scale 1 and bias 0, PReLU slopes
-at 0.25.
+convolution over the whole last map in place of average pooling. Three forms of it are in use: with
+PReLU as in the paper, with ReLU6, and insightface's wider `mbf` and `mbf_large`
+(`recognition/arcface_torch/backbones/mobilefacenet.py`); the fields of `MobileFaceNet` say where
+they differ. Convolutions start normal with variance 2 / fan-out, BatchNorm at scale 1 and bias 0,
+PReLU slopes at 0.25.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,41 +16,60 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.models.blocks import BatchNorm, PReLU
+from ddl_jax.models.blocks import BatchNorm, PReLU, kaiming_normal
 from ddl_jax.models.depthwise import depthwise_convolution
-
-_kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Stage(NamedTuple):
-    """A row (t, c, n, s) of the paper's table of inverted residuals."""
+    """A row of the paper's table of inverted residuals.
 
-    expansion: int
+    Attributes:
+      expanded: channels in between; the paper gives their ratio t to the channels in.
+      width: channels out.
+      depth: blocks.
+      stride: of the first of them.
+    """
+
+    expanded: int
     width: int
     depth: int
     stride: int
 
 
 class DepthwiseConv(nn.Module):
-    """One kernel a channel; without `size` it spans the whole map and leaves one pixel."""
+    """A kernel for every channel, which sees this channel alone or a group of them.
+
+    Attributes:
+      size: of the kernel; None spans the whole map and leaves one pixel.
+      stride: along both axes.
+      dtype: of the products.
+      group: channels that a kernel sees; as many come out of a group as go in.
+    """
 
     size: int | None
     stride: int
     dtype: Any
+    group: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B,H,W,C] -> [B,H',W',C]`."""
         size = x.shape[1:3] if self.size is None else (self.size, self.size)
-        kernel = self.param("kernel", _depthwise_init, (*size, x.shape[-1])).astype(self.dtype)
+        # Fan-out as torch counts it, over all channels, whatever a kernel sees.
+        shape = (*size, self.group, x.shape[-1])
+        kernel = self.param("kernel", kaiming_normal, shape).astype(self.dtype)
         if self.size is None:
-            return jnp.einsum("bhwc,hwc->bc", x, kernel)[:, None, None]
-        return depthwise_convolution(x, kernel, self.stride, self.size // 2)
-
-
-def _depthwise_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Variance 2 / fan-out, of which a depthwise convolution has only its own taps."""
-    return math.sqrt(2 / math.prod(shape[:2])) * jax.random.normal(key, shape)
+            return jnp.einsum("bhwc,hwc->bc", x, kernel[:, :, 0])[:, None, None]
+        convolve = functools.partial(
+            depthwise_convolution, stride=self.stride, padding=self.size // 2
+        )
+        if self.group == 1:
+            return convolve(x, kernel[:, :, 0])
+        # A sum of depthwise ones, for which there is a form fast on CPU: the first channel of every
+        # group with its part of the kernels, the second one with its part, ...
+        groups = x.reshape(*x.shape[:-1], -1, self.group)
+        each = (jnp.repeat(groups[..., i], self.group, axis=-1) for i in range(self.group))
+        return sum(convolve(part, kernel[:, :, i]) for i, part in enumerate(each))
 
 
 class ConvNormAct(nn.Module):
@@ -62,6 +81,7 @@ class ConvNormAct(nn.Module):
       norm: makes the BatchNorm.
       activation: "prelu", "relu6", "relu" or "" for none.
       dtype: of the convolution.
+      group: see `DepthwiseConv`.
     """
 
     features: int | None
@@ -70,13 +90,14 @@ class ConvNormAct(nn.Module):
     norm: Callable[..., nn.Module]
     activation: str
     dtype: Any
+    group: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[B,H,W,C] -> [B,H',W',features]`, padded so that stride 1 keeps the size."""
-        options = dict(use_bias=False, kernel_init=_kernel_init, dtype=self.dtype, name="conv")
+        options = dict(use_bias=False, kernel_init=kaiming_normal, dtype=self.dtype, name="conv")
         if self.features is None:
-            x = DepthwiseConv(self.size, self.stride, self.dtype, name="conv")(x)
+            x = DepthwiseConv(self.size, self.stride, self.dtype, self.group, name="conv")(x)
         elif self.size == 1:
             # One matrix product over all pixels: on CPU much faster in training than a convolution,
             # and than the same product over four axes (docs/benchmarks.md).
@@ -120,9 +141,10 @@ class MobileFaceNet(nn.Module):
     """Images to embeddings.
 
     Attributes:
-      activation: "prelu" or "relu6", everywhere but in `separable_stem`.
-      separable_stem: the second layer is depthwise *and* pointwise, each with a plain ReLU; without
-        it is depthwise only, as in the paper.
+      activation: "prelu" or "relu6", everywhere but in a separable second layer.
+      second: what follows the first convolution: a "depthwise" one, as in the paper; a "separable"
+        one, depthwise and pointwise, each with a plain ReLU; one whose kernels see two channels,
+        "pairs"; or "" for nothing.
       embedding_bias: the last convolution has a bias, though a BatchNorm follows.
       stages: of inverted residuals.
       stem_width, last_width: channels of the first layers and of the last map.
@@ -134,14 +156,14 @@ class MobileFaceNet(nn.Module):
     """
 
     activation: str = "prelu"
-    separable_stem: bool = False
+    second: str = "depthwise"
     embedding_bias: bool = False
     stages: tuple[Stage, ...] = (
-        Stage(2, 64, 5, 2),
-        Stage(4, 128, 1, 2),
-        Stage(2, 128, 6, 1),
-        Stage(4, 128, 1, 2),
-        Stage(2, 128, 2, 1),
+        Stage(128, 64, 5, 2),
+        Stage(256, 128, 1, 2),
+        Stage(256, 128, 6, 1),
+        Stage(512, 128, 1, 2),
+        Stage(256, 128, 2, 1),
     )
     stem_width: int = 64
     last_width: int = 512
@@ -171,15 +193,18 @@ class MobileFaceNet(nn.Module):
 
         x = images.astype(self.dtype)
         x = layer(self.stem_width, 3, 2, activation=act, name="stem")(x, train)
-        first = "relu" if self.separable_stem else act
-        x = layer(None, 3, 1, activation=first, name="stem_depthwise")(x, train)
-        if self.separable_stem:
+        first = "relu" if self.second == "separable" else act
+        if self.second:
+            group = 2 if self.second == "pairs" else 1
+            second = layer(None, 3, 1, activation=first, group=group, name="stem_depthwise")
+            x = second(x, train)
+        if self.second == "separable":
             x = layer(self.stem_width, 1, 1, activation=first, name="stem_pointwise")(x, train)
         blocks = [(stage, index) for stage in self.stages for index in range(stage.depth)]
         for number, (stage, index) in enumerate(blocks):
             stride = stage.stride if index == 0 else 1
-            expanded = stage.expansion * x.shape[-1]
-            x = block(stage.width, expanded, stride, layer, act, name=f"block_{number}")(x, train)
+            own = block(stage.width, stage.expanded, stride, layer, act, name=f"block_{number}")
+            x = own(x, train)
         x = layer(self.last_width, 1, 1, activation=act, name="last")(x, train)
         x = layer(None, None, 1, activation="", name="pool")(x, train)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
@@ -187,7 +212,7 @@ class MobileFaceNet(nn.Module):
         x = nn.Dense(
             self.embedding_size,
             use_bias=self.embedding_bias,
-            kernel_init=_kernel_init,
+            kernel_init=kaiming_normal,
             name="embedding",
         )(x)
         return norm(name="features")(x, train)

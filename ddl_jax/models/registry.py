@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ddl_jax.errors import UserError
 from ddl_jax.models.blocks import BATCH_NORM_MODES
 from ddl_jax.models.iresnet import IResNet
-from ddl_jax.models.mobilefacenet import MobileFaceNet
+from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 
 _IR = functools.partial(IResNet, ir=True)
 
@@ -34,7 +34,36 @@ _BACKBONES: dict[str, functools.partial[nn.Module]] = {
     "ir_se_101": functools.partial(_IR, depths=(3, 13, 30, 3), squeeze_excite=True),
     "mobilefacenet": functools.partial(MobileFaceNet),
     "mobilefacenet_relu6": functools.partial(
-        MobileFaceNet, activation="relu6", separable_stem=True, embedding_bias=True
+        MobileFaceNet, activation="relu6", second="separable", embedding_bias=True
+    ),
+    "mbf": functools.partial(
+        MobileFaceNet,
+        second="pairs",
+        stem_width=128,
+        stages=(
+            Stage(128, 128, 1, 2),
+            Stage(128, 128, 4, 1),
+            Stage(256, 256, 1, 2),
+            Stage(256, 256, 6, 1),
+            Stage(512, 256, 1, 2),
+            Stage(256, 256, 2, 1),
+        ),
+        embedding_size=512,
+    ),
+    "mbf_large": functools.partial(
+        MobileFaceNet,
+        second="",
+        stem_width=256,
+        stages=(
+            Stage(128, 256, 2, 1),
+            Stage(128, 256, 1, 2),
+            Stage(128, 256, 8, 1),
+            Stage(256, 512, 1, 2),
+            Stage(256, 512, 12, 1),
+            Stage(512, 512, 1, 2),
+            Stage(256, 512, 4, 1),
+        ),
+        embedding_size=512,
     ),
 }
 _OPTIONS = ("batch_norm", "axis_name", "dropout", "remat")
@@ -53,8 +82,9 @@ def create_backbone(
 
     Args:
       name: one of `BACKBONES`. `iresnet18/34/50/100/200` are insightface's, `iresnet_tiny` is made
-        of the same blocks for a quick start on CPU. `mobilefacenet` is the paper's, with PReLU;
-        `mobilefacenet_relu6` a form in use, explained at `mobilefacenet.MobileFaceNet`.
+        of the same blocks for a quick start on CPU. `ir_18/34/50/101` and `ir_se_50/101` are those
+        of TFace and AdaFace. `mobilefacenet` is the paper's, with PReLU; `mobilefacenet_relu6` a
+        form in use, `mbf` and `mbf_large` are insightface's; see `mobilefacenet.MobileFaceNet`.
       embedding_size: length of an embedding; None for the network's own, 512, or 128 of the
         MobileFaceNets.
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.

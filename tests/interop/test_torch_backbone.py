@@ -63,7 +63,7 @@ def backbones():
 
 @pytest.mark.parametrize(
     "name, key",
-    [("ir_18", "tface_ir_18"), ("ir_se_50", "tface_ir_se_50")],
+    [("ir_18", "tface_ir_18"), ("ir_se_50", "tface_ir_se_50"), ("mbf", "insightface_mbf")],
 )
 def test_embeddings_are_those_of_their_projects(name, key, backbones, tmp_path):
     weights = backbone_weights(backbones[f"{key}_keys"])

@@ -60,7 +60,7 @@ def test_mobilefacenets_have_as_many_parameters_as_torch(name):
 
 
 def small_mobilefacenet(**options):
-    stages = (Stage(2, 8, 2, 2), Stage(2, 12, 1, 2))
+    stages = (Stage(16, 8, 2, 2), Stage(16, 12, 1, 2))
     return MobileFaceNet(stages=stages, stem_width=8, last_width=16, embedding_size=6, **options)
 
 
@@ -87,7 +87,7 @@ def test_mobilefacenet_starts_with_variance_two_over_fan_out():
         jax.random.key(0), jnp.zeros((1, 112, 112, 3))
     )
     block = variables["params"]["block_0"]
-    for part, fan_out in (("expand", 128), ("depthwise", 9), ("project", 64)):
+    for part, fan_out in (("expand", 128), ("depthwise", 9 * 128), ("project", 64)):
         deviation = float(jnp.std(block[part]["conv"]["kernel"]))
         assert deviation == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
     assert float(block["expand"]["prelu"]["slope"][0]) == 0.25

@@ -121,7 +121,7 @@ def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism)
     def run(**changes):
         made = trainer("images", **changes)
         made.module = MobileFaceNet(
-            stages=(Stage(2, 8, 2, 2),),
+            stages=(Stage(16, 8, 2, 2),),
             stem_width=8,
             last_width=16,
             embedding_size=16,
