@@ -529,8 +529,6 @@ _NOT_NEGATIVE = (
     "loss.distillation.positive_weight",
     "loss.distillation.negative_weight",
     "loss.distillation.order_weight",
-    "loss.distillation.past_similarities",
-    "loss.distillation.past_embeddings",
     "optimizer.weight_decay",
     "optimizer.warmup_steps",
     "synthetic.hard_views",
@@ -539,8 +537,10 @@ _NOT_NEGATIVE = (
 
 # What a number means where its sign alone does not tell: lowest, highest, in words.
 _RANGES = {
-    "seed": (0, 2**32 - 1, "at most 4294967295"),
-    "steps": (0, 2**31 - 1, "at most 2147483647"),
+    "seed": (0, 2**32 - 1, "from 0 to 4294967295"),
+    "steps": (0, 2**31 - 1, "from 0 to 2147483647"),
+    "loss.distillation.past_similarities": (0, 2**24, "from 0 to 16777216"),
+    "loss.distillation.past_embeddings": (0, 2**24, "from 0 to 16777216"),
     "loss.arcface.margin": (0.0, math.pi, "in radians, from 0 to pi"),
     "loss.combined.m2": (-math.pi, math.pi, "in radians, from -pi to pi"),
     "loss.cosface.margin": (0.0, 2.0, "in units of cosine, from 0 to 2"),

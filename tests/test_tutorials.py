@@ -23,6 +23,11 @@ def test_flax_nnx_learns():
     assert before < 0.5 and after > 0.8
 
 
+def test_many_devices_take_the_step_of_one():
+    devices, difference, size = _main("many_devices.py")
+    assert devices == 8 and difference < 1e-5 and size > 0.1
+
+
 @pytest.mark.parametrize("path", sorted(_TUTORIALS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_tutorial_is_named_in_the_docs(path: Path):
     assert path.name in (_TUTORIALS.parent / "losses.md").read_text()

@@ -16,7 +16,8 @@ divide by the number of devices for sharded class centres, take the mean over th
 replicated parameters (`ddl_jax.parallel` does both). With jax's default of `check_vma=True` jax
 adds up by itself and none of this is needed: dividing would make the gradient too small. Chunks of
 classes are refused there, and what keeps a state of the global batch (`push_pairs`,
-`push_embeddings`, `updated_centers`) returns what jax cannot see to be the same on every device.
+`push_embeddings`, `updated_centers`, AdaFace's state) returns what jax cannot see to be the same on
+every device.
 """
 
 from ddl_jax.losses.adaface import AdaFaceState, adaface_logits, adaface_margin

@@ -11,6 +11,7 @@ SMALLEST_NORM = 1e-12
 
 def at_least_float32(x: jax.Array) -> jax.Array:
     """The array in float32 or wider; bfloat16 and float16 are widened, float64 is kept."""
+    x = jnp.asarray(x)  # numpy's float64 becomes what jax has
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

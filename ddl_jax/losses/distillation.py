@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_type
+from ddl_jax.losses.checks import check_range, check_type
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distributions import kl_divergence
 from ddl_jax.losses.masked import anything_counts, masked_mean, masks_of
@@ -154,6 +154,12 @@ def distribution_distillation_loss(
         axis_name=axis_name,
     )
     check_comparison(how)
+    for name, weight in (
+        ("positive_weight", positive_weight),
+        ("negative_weight", negative_weight),
+        ("order_weight", order_weight),
+    ):
+        check_range(name, weight, 0.0)
     domains = [_prepared(domain) for domain in (teacher, *students)]
     positive_mean, negative_mean = _means(domains, axis_name)
     positive, negative = _sets(domains, past, axis_name)

@@ -12,13 +12,12 @@ from ddl_jax.losses.checks import (
     check_floats,
     check_integers,
     check_shapes,
-    check_type,
     check_whole,
 )
 from ddl_jax.losses.class_softmax import ClassCenters, chunked_softmax, dense_softmax
 from ddl_jax.losses.cosine import at_least_float32, lengths, unit_vectors
 from ddl_jax.losses.margin import Margin, MarginInputs
-from ddl_jax.losses.named_margin import named_margin
+from ddl_jax.losses.named_margin import margin_of
 
 
 @chex.dataclass(frozen=True)
@@ -108,10 +107,14 @@ def margin_softmax_loss(
     embeddings, class_centers, labels = map(jnp.asarray, (embeddings, class_centers, labels))
     where = jnp.ones(class_centers.shape[:1], bool) if class_where is None else class_where
     _check_arrays(embeddings, class_centers, labels, where)
-    margin = named_margin(margin) if isinstance(margin, str) else margin
-    check_type("margin", margin, Margin, " such as losses.arcface_margin(), or a name")
+    margin = margin_of(margin)
+    if varies_in_a_checked_map(embeddings) and not varies_in_a_checked_map(class_centers):
+        raise ValueError(
+            f"class_centers is the same on every device of {axis_name!r}, whose copies would count "
+            "as other classes; give every device its own part of them"
+        )
     if class_chunk is not None:
-        _check_chunk(class_chunk, embeddings)
+        _check_chunk(class_chunk, embeddings, margin)
 
     rows, row_labels = gather_rows(embeddings, axis_name), gather_rows(labels, axis_name)
     # Widened once, here: directions and lengths both send gradients back, to be added in float32.
@@ -156,8 +159,12 @@ def _check_arrays(
         raise AssertionError(f"class_centers has shape {class_centers.shape}; expected a class")
 
 
-def _check_chunk(class_chunk: int, rows: jax.Array) -> None:
+def _check_chunk(class_chunk: int, rows: jax.Array, margin: Margin) -> None:
     check_whole("class_chunk", class_chunk, 1, why="or None for all")
+    if isinstance(margin.scale, jax.core.Tracer):
+        raise ValueError(
+            "class_chunk needs a margin of constants; leave it out to differentiate the scale"
+        )
     # Under this check jax adds up cotangents by itself, which a derivative of one's own must know.
     if varies_in_a_checked_map(rows):
         raise ValueError("class_chunk in jax.shard_map needs check_vma=False there")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.adaface import adaface_margin
-from ddl_jax.losses.checks import check_option, check_range
+from ddl_jax.losses.checks import check_option, check_range, check_type
 from ddl_jax.losses.curricularface import curricularface_margin
 from ddl_jax.losses.elasticface import elasticface_margin
 from ddl_jax.losses.magface import magface_margin
@@ -48,6 +48,19 @@ def named_margin(name: str, **options: Any) -> Margin:
     return _MARGINS[name](**options)
 
 
+def margin_of(margin: str | Margin) -> Margin:
+    """The margin itself, or that of a name with its default options.
+
+    Raises:
+      ValueError: no margin has this name.
+      AssertionError: it is neither a name nor a `Margin`.
+    """
+    if isinstance(margin, str):
+        return named_margin(margin)
+    check_type("margin", margin, Margin, " such as losses.arcface_margin(), or a name")
+    return margin
+
+
 def filtered_margin(margin: str | Margin, *, threshold: float) -> Margin:
     r"""Inter-class filtering: negatives too similar to a row are taken for its own identity.
 
@@ -75,7 +88,7 @@ def filtered_margin(margin: str | Margin, *, threshold: float) -> Margin:
       [[0.5, 0.25, 0.0]]
     """
     check_range("threshold", threshold, -1.0, 1.0, "in cosine")
-    margin = named_margin(margin) if isinstance(margin, str) else margin
+    margin = margin_of(margin)
 
     def negatives(cosine: jax.Array, target_cosine: jax.Array, inputs: MarginInputs) -> jax.Array:
         kept = jnp.where(cosine > threshold, 0.0, cosine)

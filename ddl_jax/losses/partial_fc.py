@@ -72,6 +72,7 @@ def sample_classes(
     References:
       An et al., Killing Two Birds with One Stone, CVPR 2022, https://arxiv.org/abs/2203.15565
     """
+    check_whole("classes", classes, 1)
     check_integers(labels=labels)
     where = jnp.ones(classes, bool) if class_where is None else class_where
     check_shapes(labels=(labels, "B"))
@@ -124,7 +125,7 @@ def update_rows(
       `(params, state)` after the step.
 
     Raises:
-      AssertionError: ranks, shapes or types do not fit.
+      AssertionError: ranks, shapes or types do not fit, or the state is of the gathered rows alone.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -137,11 +138,18 @@ def update_rows(
       >>> params.ravel().tolist()  # 2 - (.25 + .5 * 2); the others are not decayed
       [1.0, 0.75, 3.0]
     """
-    check_integers(rows=rows)
     check_shapes(rows=(rows, "S"))
+    check_integers(rows=rows)
     if gradients.shape != (*rows.shape, *params.shape[1:]):
         expected = [len(rows), *params.shape[1:]]
         raise AssertionError(f"gradients has shape {gradients.shape}; expected {expected}")
+    if gradients.shape != params.shape:
+        for leaf in jax.tree.leaves(state):
+            if jnp.shape(leaf) == gradients.shape:
+                raise AssertionError(
+                    f"state has a leaf of shape {gradients.shape}, that of the gathered rows; "
+                    f"expected that of all: optimizer.init(params), params of {params.shape}"
+                )
 
     def by_row(leaf: Any) -> bool:
         return jnp.ndim(leaf) > 0 and leaf.shape[0] == params.shape[0]

@@ -6,7 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_integers, check_option, check_shapes, check_type
+from ddl_jax.losses.checks import (
+    check_integers,
+    check_option,
+    check_shapes,
+    check_type,
+    check_whole,
+)
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distillation import distribution_distillation_loss
 from ddl_jax.losses.distributions import kl_divergence
@@ -107,6 +113,12 @@ def _options(preset: str | DistillationPreset) -> DistillationPreset:
     if isinstance(preset, str):
         return distillation_preset(preset)
     check_type("preset", preset, DistillationPreset, ", or a name")
+    check_whole("nodes", preset.nodes, 2)
+    if not preset.lowest_node < preset.highest_node:
+        raise ValueError(
+            f"lowest_node is {preset.lowest_node}; expected less than highest_node, "
+            f"{preset.highest_node}"
+        )
     return preset
 
 
@@ -159,6 +171,8 @@ def domain_pairs(
             "mask_labels is False in the preset; memories hold rows of the same identities, so "
             "set it to True"
         )
+    if isinstance(memories, EmbeddingQueue):
+        raise AssertionError("memories is one EmbeddingQueue; give a list, one for each domain")
     if memories is not None and len(memories) != images // 3:
         raise ValueError(f"memories has {len(memories)} queues; give {images // 3}, one a domain")
     # Widened once, here: the gradients of a row's images add up in float32.

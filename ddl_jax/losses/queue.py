@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.losses.axis import gather_rows
-from ddl_jax.losses.checks import check_integers, check_shapes, check_whole
+from ddl_jax.losses.checks import check_integers, check_shapes, check_type, check_whole
 from ddl_jax.losses.cosine import unit_vectors
 from ddl_jax.losses.masked import masks_of, which_count
 
@@ -92,6 +92,7 @@ def push_pairs(
       >>> queue.positive.tolist(), int(queue.positive_filled), int(queue.negative_filled)
       ([0.5, 0.75, 0.0], 2, 1)
     """
+    check_type("queue", queue, SimilarityQueue, ", of empty_similarity_queue")
     positive_where, negative_where = masks_of(domain)
     positive, positive_filled = _push(
         queue.positive, queue.positive_filled, domain.positive, positive_where, axis_name
@@ -159,6 +160,7 @@ def push_embeddings(
       >>> queue.embeddings.tolist(), queue.labels.tolist(), int(queue.filled)
       ([[0.0, 1.0], [0.0, 0.0]], [7, 0], 1)
     """
+    check_type("queue", queue, EmbeddingQueue, ", of empty_embedding_queue")
     check_shapes(
         **{"queue.embeddings": (queue.embeddings, "size D")},
         embeddings=(embeddings, "b D"),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.losses.checks import check_shapes
 from ddl_jax.losses.distributions import (
     earth_mover_distance,
     kl_divergence,
@@ -92,7 +93,9 @@ def set_divergences(
     )
     exist, *student_exist = (anything_counts(s.where, how.axis_name) for s in sets)
     biases = jnp.stack([_bias(teacher, s, how) for s in students])
-    divergences = jnp.stack([compare(p, q) for q in qs]) - biases
+    found = [compare(p, q) for q in qs]
+    check_shapes(**{"the divergence": (found[0], "")})
+    divergences = jnp.stack(found) - biases
     both = jnp.stack(student_exist) & exist
     return jnp.where(both, divergences, 0.0), jnp.where(both, biases, 0.0)
 

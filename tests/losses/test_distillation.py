@@ -233,6 +233,8 @@ _DOMAIN = losses.PairSimilarities(np.array([0.5, 0.7]), np.array([0.1, 0.2]))
             "a queue of past is of type EmbeddingQueue; expected SimilarityQueue",
         ),
         (dict(nodes=[-1.0, 0.0, 1.0]), AssertionError, "nodes is of type list; expected an array"),
+        (dict(order_weight=np.nan), ValueError, "order_weight is nan; expected at least 0"),
+        (dict(divergence=lambda p, q: p - q), AssertionError, r"the divergence has shape \(101,\)"),
         (dict(divergence="js"), ValueError, "divergence is 'js'; give the function, such as"),
     ],
 )

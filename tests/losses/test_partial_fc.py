@@ -162,6 +162,17 @@ def test_sampled_rows_take_the_ordinary_step_and_the_others_none(optimizer):
             lambda key: losses.update_rows(optax.sgd(0.1), _ROWS, (), _CENTERS, jnp.array([1, 2])),
             "gradients has shape (16, 6); expected [2, 6]",
         ),
+        (
+            lambda key: losses.update_rows(
+                optax.sgd(0.1, momentum=0.9),
+                _CENTERS[:2],
+                optax.sgd(0.1, momentum=0.9).init(_CENTERS[:2]),
+                _CENTERS,
+                jnp.array([1, 2]),
+            ),
+            "state has a leaf of shape (2, 6), that of the gathered rows; expected that of all: "
+            "optimizer.init(params), params of (72, 6)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(call, message: str):

@@ -199,6 +199,18 @@ def test_a_poor_batch_is_finite(preset: str, rows: int):
             lambda: losses.preset_distillation_loss(_FACES[:, :3]),
             "distribution_distillation_loss got no student; give at least one",
         ),
+        (
+            lambda: losses.domain_pairs(
+                _FACES, preset=losses.distillation_preset("paper")._replace(nodes=1)
+            ),
+            "nodes is 1; expected a whole number from 2",
+        ),
+        (
+            lambda: losses.domain_pairs(
+                _FACES, preset=losses.distillation_preset("paper")._replace(lowest_node=1.0)
+            ),
+            "lowest_node is 1.0; expected less than highest_node, 1.0",
+        ),
     ],
 )
 def test_what_does_not_go_is_told_in_one_line(call, message: str):

@@ -70,6 +70,15 @@ def test_nothing_of_a_queue_has_a_gradient():
         np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
 
 
+def test_the_other_kind_of_queue_is_told_in_one_line():
+    with pytest.raises(AssertionError, match="^queue is of type EmbeddingQueue; expected Simil"):
+        losses.push_pairs(losses.empty_embedding_queue(2, 2), _batch([1.0]))
+    with pytest.raises(AssertionError, match="^queue is of type SimilarityQueue; expected Embed"):
+        losses.push_embeddings(losses.empty_similarity_queue(2), jnp.ones((1, 2)), jnp.arange(1))
+    with pytest.raises(AssertionError, match="^memories is one EmbeddingQueue; give a list"):
+        losses.domain_pairs(jnp.ones((2, 9, 2)), memories=losses.empty_embedding_queue(2, 2))
+
+
 @pytest.mark.parametrize(
     "make", [losses.empty_similarity_queue, lambda size: losses.empty_embedding_queue(size, 2)]
 )

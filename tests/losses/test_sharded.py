@@ -170,6 +170,19 @@ def test_in_a_checked_map_the_gradient_is_right_as_it_comes():
     np.testing.assert_allclose(_in_a_checked_map(None), jax.grad(mean_loss)(_CENTERS), **_TOLERANCE)
 
 
+def test_class_centers_that_every_device_holds_whole_are_refused_where_they_can_be_seen():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    by_row, whole = PartitionSpec("data"), PartitionSpec()
+    mapped = jax.shard_map(
+        lambda *arrays: losses.margin_softmax_loss(*arrays, axis_name="data")[0],
+        mesh=mesh,
+        in_specs=(by_row, whole, by_row),
+        out_specs=by_row,
+    )
+    with pytest.raises(ValueError, match="class_centers is the same on every device of 'data'"):
+        mapped(_ROWS, _CENTERS, _LABELS)
+
+
 def test_chunks_in_a_checked_map_are_refused():
     with pytest.raises(ValueError, match="class_chunk in jax.shard_map needs check_vma=False"):
         _in_a_checked_map(4)
