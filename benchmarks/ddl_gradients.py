@@ -54,7 +54,9 @@ def _terms(run: Run) -> dict[str, float]:
 def _gradients(run: Run, state: TrainState, number: int) -> dict[str, np.ndarray]:
     """`[number, parameters]` of every term, weighted."""
     weights = _terms(run)
-    loss_of = make_loss(run.module, run.card, make_objective(run.config, run.classes))
+    loss_of = make_loss(
+        run.module, run.card, make_objective(run.config, run.classes), seed=run.config.seed
+    )
 
     def gradients_of(state, batch):
         def terms_of(backbone):

@@ -62,7 +62,7 @@ def _steps(options: argparse.Namespace) -> tuple[Callable, Callable]:
         classes=options.classes,
         mesh=mesh,
     )
-    step = make_train_step(module, card, make_objective(config, options.classes), optimizer)
+    step = make_train_step(module, card, make_objective(config, options.classes), optimizer, seed=0)
     mapped = parallel.map_step(step, mesh, state, how="shard_map")
     rng = np.random.default_rng(0)
     shape = (options.batch, 1, *card.input_size, 3)

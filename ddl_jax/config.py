@@ -33,6 +33,7 @@ class Model:
     deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
     dtype: str = "float32"  # of the backbone's arithmetic: float32 or bfloat16
     batch_norm: str = "global"  # statistics over the global batch, per_device, or frozen
+    dropout: float = 0.0  # rate before the last layer; TFace and AdaFace train with 0.4
 
 
 @dataclasses.dataclass
@@ -546,6 +547,7 @@ _RANGES = {
     "loss.cosface.margin": (0.0, 2.0, "in units of cosine, from 0 to 2"),
     "loss.distillation.gamma": (1e-9, math.inf, "one over squared cosines, at least 1e-9"),
     "loss.distillation.minimum_positive": (-1.0, 1.0, "a cosine, from -1 to 1"),
+    "model.dropout": (0.0, 1 - 1e-9, "from 0 to below 1"),
     "optimizer.momentum": (0.0, 1 - 1e-9, "from 0 to below 1"),
 }
 

@@ -12,8 +12,8 @@ from ddl_jax.errors import UserError
 from ddl_jax.losses.axis import own_numbers
 from ddl_jax.training.distillation import Metrics, distillation_loss, initial_memory
 
-# (embeddings [b, m, D], labels [b, m], heads, loss state, step) -> (loss, (loss state, terms)), all
-# for one device of parallel.AXIS; the loss is that of the global batch.
+# (embeddings [b, m, D], labels [b, m], heads, loss state, key) -> (loss, (loss state, terms)), all
+# for one device of parallel.AXIS; the loss is that of the global batch, the key the same on all.
 Objective = Callable[
     [jax.Array, jax.Array, Any, Any, jax.Array], tuple[jax.Array, tuple[Any, Metrics]]
 ]
@@ -81,21 +81,20 @@ def make_objective(config: Config, classes: int) -> Objective:
     margin = make_margin(config.loss)
 
     def objective(
-        embeddings: jax.Array, labels: jax.Array, heads: Any, loss_state: Any, step: jax.Array
+        embeddings: jax.Array, labels: jax.Array, heads: Any, loss_state: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, Metrics]]:
         terms, margins = {}, {}
         memory = loss_state["distillation"]
         softmax = regularizer = 0.0
-        step_key = jax.random.fold_in(jax.random.key(config.seed), step)
-        *keys, ddl_key = jax.random.split(step_key, len(columns) + 1)
-        for key, (name, own) in zip(keys, columns.items(), strict=True):
+        *keys, ddl_key = jax.random.split(key, len(columns) + 1)
+        for own_key, (name, own) in zip(keys, columns.items(), strict=True):
             head = _head_loss(
                 embeddings[:, own],
                 labels[:, own],
                 heads[name]["class_centers"],
                 margin=margin,
                 state=loss_state["margins"].get(name),
-                key=key,
+                key=own_key,
                 classes=classes,
                 loss=config.loss,
             )

@@ -79,7 +79,9 @@ class Run:
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
         """The compiled step over all devices; see `parallel.map_step`."""
         objective = make_objective(self.config, self.classes)
-        step = make_train_step(self.module, self.card, objective, self.optimizer)
+        step = make_train_step(
+            self.module, self.card, objective, self.optimizer, seed=self.config.seed
+        )
         how = self.config.parallelism
         return parallel.map_step(step, self.mesh, jax.eval_shape(self.new_state), how=how)
 

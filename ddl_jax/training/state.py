@@ -51,6 +51,7 @@ def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Mod
         embedding_size=model.embedding_size,
         dtype=jnp.dtype(model.dtype),
         batch_norm=model.batch_norm,
+        dropout=model.dropout,
         axis_name=axis_name if model.batch_norm == "global" else None,
     )
 

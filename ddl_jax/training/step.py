@@ -20,7 +20,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 LossOf = Callable[[Any, TrainState, Batch], tuple[jax.Array, tuple[Any, Any, Metrics]]]
 
 
-def make_loss(module: nn.Module, card: ModelCard, objective: Objective) -> LossOf:
+def make_loss(module: nn.Module, card: ModelCard, objective: Objective, *, seed: int) -> LossOf:
     """The loss of a batch on one device of `parallel.AXIS`; see `make_train_step`."""
 
     def loss_of(
@@ -28,11 +28,16 @@ def make_loss(module: nn.Module, card: ModelCard, objective: Objective) -> LossO
     ) -> tuple[jax.Array, tuple[Any, Any, Metrics]]:
         b, m, *shape = batch["image"].shape
         images = card.normalise(batch["image"].reshape(b * m, *shape))
+        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        objective_key, dropout_key = jax.random.split(step_key)
         variables = {"params": params["backbone"], "batch_stats": state.batch_stats}
-        embeddings, changed = module.apply(variables, images, train=True, mutable=["batch_stats"])
+        device_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(parallel.AXIS))
+        embeddings, changed = module.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": device_key}
+        )
         embeddings = embeddings.reshape(b, m, -1)
         loss, (loss_state, terms) = objective(
-            embeddings, batch["label"], params["heads"], state.loss_state, state.step
+            embeddings, batch["label"], params["heads"], state.loss_state, objective_key
         )
         norm = jnp.mean(jnp.linalg.norm(jax.lax.stop_gradient(embeddings), axis=-1))
         terms = terms | {"loss": loss, "embedding_norm": jax.lax.pmean(norm, parallel.AXIS)}
@@ -46,6 +51,8 @@ def make_train_step(
     card: ModelCard,
     objective: Objective,
     optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
 ) -> Step:
     """The per-device step `(state, batch) -> (state, metrics)` over the axis `parallel.AXIS`.
 
@@ -58,12 +65,13 @@ def make_train_step(
       card: how its images are normalised.
       objective: see `objective.make_objective`.
       optimizer: of `{"backbone": ..., "heads": ...}`.
+      seed: of what a step draws: for its number always the same.
 
     Returns:
       The step; metrics are scalars of the global batch, equal on every device.
     """
 
-    gradient_of = jax.value_and_grad(make_loss(module, card, objective), has_aux=True)
+    gradient_of = jax.value_and_grad(make_loss(module, card, objective, seed=seed), has_aux=True)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         (_, (batch_stats, loss_state, terms)), gradients = gradient_of(state.params, state, batch)

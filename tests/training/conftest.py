@@ -57,7 +57,9 @@ class Trainer:
         )
 
     def step(self, state):
-        step = make_train_step(self.module, self.card, self.objective, self.optimizer)
+        step = make_train_step(
+            self.module, self.card, self.objective, self.optimizer, seed=self.config.seed
+        )
         return parallel.map_step(step, self.mesh, state, how=self.config.parallelism)
 
     def run(self, steps):

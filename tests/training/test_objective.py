@@ -56,7 +56,7 @@ def run_objective(config, embeddings, labels, centers, classes):
 
     def value(embeddings):
         state = initial_loss_state(config)
-        loss, (_, terms) = objective(embeddings, labels, heads, state, jnp.int32(0))
+        loss, (_, terms) = objective(embeddings, labels, heads, state, jax.random.key(0))
         return loss, terms
 
     spec = jax.P()

@@ -115,18 +115,40 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(trainer):
     assert seen[-1] < 0.8 * seen[0]
 
 
+def small_mobilefacenet(**options):
+    return MobileFaceNet(
+        stages=(Stage(16, 8, 2, 2),),
+        stem_width=8,
+        last_width=16,
+        embedding_size=16,
+        axis_name=parallel.AXIS,
+        **options,
+    )
+
+
+def test_dropout_draws_anew_every_step_and_again_in_another_run(trainer):
+    def losses_of_a_batch(dropout):
+        made = trainer("images", optimizer__learning_rate=1e-12, devices=2)
+        made.module = small_mobilefacenet(dropout=dropout)
+        state = made.new_state()
+        step, batch = made.step(state), parallel.global_batch(made.mesh, make_batch(made.config, 0))
+        seen = []
+        for _ in range(3):
+            state, metrics = step(state, batch)
+            seen.append(float(metrics["loss"]))
+        return seen
+
+    drawn = losses_of_a_batch(0.5)
+    assert len(set(drawn)) == 3 and losses_of_a_batch(0.5) == drawn
+    assert max(losses_of_a_batch(0.0)) == pytest.approx(min(losses_of_a_batch(0.0)), rel=1e-6)
+
+
 @pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])
 def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism):
     # Its depthwise layers have a derivative of their own, chosen by platform.
     def run(**changes):
         made = trainer("images", **changes)
-        made.module = MobileFaceNet(
-            stages=(Stage(16, 8, 2, 2),),
-            stem_width=8,
-            last_width=16,
-            embedding_size=16,
-            axis_name=parallel.AXIS,
-        )
+        made.module = small_mobilefacenet()
         return made.run(2)
 
     one, metrics = run()
