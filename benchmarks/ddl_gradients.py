@@ -48,7 +48,7 @@ def _terms(run: Run) -> dict[str, float]:
     for student in run.config.batch.domains[1:]:
         weights[f"positive_divergence/{student}"] = options.positive_weight
         weights[f"negative_divergence/{student}"] = options.negative_weight
-    return weights
+    return {name: weight for name, weight in weights.items() if weight}
 
 
 def _gradients(run: Run, state: TrainState, number: int) -> dict[str, np.ndarray]:
@@ -65,7 +65,8 @@ def _gradients(run: Run, state: TrainState, number: int) -> dict[str, np.ndarray
 
         values, pull_back = jax.vjp(terms_of, state.params["backbone"])
         zeros = jax.tree.map(jnp.zeros_like, values)
-        return state, {
+        # With the step its random numbers go on, as in training.
+        return state.replace(step=state.step + 1), {
             name: ravel_pytree(pull_back(zeros | {name: jnp.ones_like(values[name])})[0])[0]
             for name in weights
         }

@@ -339,15 +339,17 @@ def _check_config_file(argv: Sequence[str]) -> None:
 
 def _check_keys(argv: Sequence[str]) -> None:
     """Overrides of settings that do not exist, before the flag library words it in its own way."""
+    settings = _flat("", Config())
     for argument in argv:
         given = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
-        settings = _flat("", Config())
         if given is None or (key := given[1]) in settings:
             continue
         if dataclasses.is_dataclass(_type_of(key)):
             inside = next(name for name in settings if name.startswith(f"{key}."))
             raise UserError(f"config.{key} is a group of settings; give one, as config.{inside}")
-        close = difflib.get_close_matches(key, settings, 1, cutoff=0.8)
+        last = key.rpartition(".")[2]  # its group may have been forgotten
+        same = [name for name in settings if name.rpartition(".")[2] == last]
+        close = difflib.get_close_matches(key, same or settings, 1, cutoff=0 if same else 0.8)
         hint = f" did you mean {close[0]}?" if close else ""
         raise UserError(f"unknown config key: {key};{hint} the settings are in ddl_jax/config.py")
 
@@ -380,6 +382,7 @@ def variant(config: Config, name: str) -> Config:
             embedding_size=32,
             input_size=(32, 32),
             batch_norm=config.model.batch_norm,
+            dropout=config.model.dropout,
         )
         config.data, config.evaluation.data = Data(), Evaluation().data
         config.synthetic = Synthetic(
@@ -545,7 +548,7 @@ _RANGES = {
     "loss.arcface.margin": (0.0, math.pi, "in radians, from 0 to pi"),
     "loss.combined.m2": (-math.pi, math.pi, "in radians, from -pi to pi"),
     "loss.cosface.margin": (0.0, 2.0, "in units of cosine, from 0 to 2"),
-    "loss.distillation.gamma": (1e-9, math.inf, "one over squared cosines, at least 1e-9"),
+    "loss.distillation.gamma": (1e-9, math.inf, "at least 1e-9, in one over squared cosines"),
     "loss.distillation.minimum_positive": (-1.0, 1.0, "a cosine, from -1 to 1"),
     "model.dropout": (0.0, 1 - 1e-9, "from 0 to below 1"),
     "optimizer.momentum": (0.0, 1 - 1e-9, "from 0 to below 1"),

@@ -46,7 +46,7 @@ def _file(tmp_path: pathlib.Path, body: str) -> str:
     "argument, told",
     [
         ("--confg=3", "Unknown command line flag 'confg'"),
-        ("--config.margin=3", "unknown config key: margin;"),
+        ("--config.margin=3", "unknown config key: margin; did you mean loss.margin?"),
         ("--config.loss.margn=3", "margn; did you mean loss.margin?"),
         ("--config.loss.arcface.margn=3", "margn; did you mean loss.arcface.margin?"),
         ("--config.lss.margin=3", "unknown config key"),
@@ -377,6 +377,8 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant():
     assert "optimiser.learning_rate; did you mean optimizer.learning_rate?" in told
     told = _refusal(PRETRAIN, WORKDIR, "--config.loss.distillation.wieght=3")
     assert "loss.distillation.wieght; did you mean loss.distillation.weight?" in told
+    told = _refusal(PRETRAIN, WORKDIR, "--config.weight_decay=0.1")
+    assert "weight_decay; did you mean optimizer.weight_decay?" in told
     assert "did you mean" not in _refusal(PRETRAIN, WORKDIR, "--config.model.xyzzy=1")
 
 

@@ -31,7 +31,8 @@ def load_torch_backbone(
       path: a `.pt`, `.pth` or `.ckpt` file. Tensors are found by the names of the backbone's
         authors (insightface's arcface_torch for `iresnet*` and `mbf*`, TFace and AdaFace for
         `ir_*`) or, where most of its names are unknown, by the order of the layers, their kinds and
-        shapes.
+        shapes (not `ir_*`, whose files list the last layers first). Of a Lightning module's
+        `model.*` and `head.*` the model is taken.
       name: of the backbone, as in `create_backbone`.
       input_size: `(height, width)` the network was made for; its last layers depend on them.
 
@@ -43,7 +44,7 @@ def load_torch_backbone(
       UserError: the file is not a checkpoint, or a tensor is missing, unexpected or of another
         shape; the message names the first.
     """
-    state = read_torch_checkpoint(path)
+    state = _without_head(read_torch_checkpoint(path))
     tensors = {key: value for key, value in state.items() if not key.endswith(_COUNTER)}
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
     expected = _expected_variables(name, None, input_size)
@@ -64,6 +65,17 @@ def load_torch_backbone(
             )
         loaded[path_in_flax] = jnp.asarray(value.reshape(variable.shape), jnp.float32)
     return traverse_util.unflatten_dict(loaded)
+
+
+def _without_head(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The network of a training module that holds it as `model` beside its `head`."""
+    if {name.partition(".")[0] for name in state} not in ({"model"}, {"model", "head"}):
+        return state
+    return {
+        name.removeprefix("model."): value
+        for name, value in state.items()
+        if name.startswith("model.")
+    }
 
 
 def _find_names(
@@ -130,7 +142,7 @@ def _expected_variables(
         return variables
 
     flat = traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0), images))
-    # Parameters before statistics: every layer has a parameter, which gives it its place.
+    # Parameters before statistics: a layer's place is that of its parameters, if it has any.
     return {path: flat[path] for path in sorted(order, key=lambda path: path[0] != "params")}
 
 

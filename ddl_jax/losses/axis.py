@@ -39,6 +39,6 @@ def is_other_row(own: int, everyone: int, axis_name: str | None) -> jax.Array:
     return jnp.arange(everyone)[None, :] != own_numbers(own, axis_name)[:, None]
 
 
-def varies_in_a_checked_map(x: jax.Array) -> bool:
-    """Whether x is the device's own part of an array in a `jax.shard_map` with `check_vma=True`."""
-    return bool(jax.typeof(x).mat.varying)
+def varies_over(x: jax.Array) -> frozenset[str]:
+    """The axes of a `jax.shard_map` with `check_vma=True` over which x differs; else none."""
+    return frozenset(jax.typeof(x).mat.varying)

@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.axis import gather_rows, own_rows, varies_in_a_checked_map
+from ddl_jax.losses.axis import gather_rows, own_rows, varies_over
 from ddl_jax.losses.checks import (
     check_booleans,
     check_floats,
@@ -108,13 +108,13 @@ def margin_softmax_loss(
     where = jnp.ones(class_centers.shape[:1], bool) if class_where is None else class_where
     _check_arrays(embeddings, class_centers, labels, where)
     margin = margin_of(margin)
-    if varies_in_a_checked_map(embeddings) and not varies_in_a_checked_map(class_centers):
+    if axis_name in varies_over(embeddings) - varies_over(class_centers):
         raise ValueError(
             f"class_centers is the same on every device of {axis_name!r}, whose copies would count "
             "as other classes; give every device its own part of them"
         )
     if class_chunk is not None:
-        _check_chunk(class_chunk, embeddings, margin)
+        _check_chunk(class_chunk, embeddings)
 
     rows, row_labels = gather_rows(embeddings, axis_name), gather_rows(labels, axis_name)
     # Widened once, here: directions and lengths both send gradients back, to be added in float32.
@@ -159,12 +159,8 @@ def _check_arrays(
         raise AssertionError(f"class_centers has shape {class_centers.shape}; expected a class")
 
 
-def _check_chunk(class_chunk: int, rows: jax.Array, margin: Margin) -> None:
+def _check_chunk(class_chunk: int, rows: jax.Array) -> None:
     check_whole("class_chunk", class_chunk, 1, why="or None for all")
-    if isinstance(margin.scale, jax.core.Tracer):
-        raise ValueError(
-            "class_chunk needs a margin of constants; leave it out to differentiate the scale"
-        )
     # Under this check jax adds up cotangents by itself, which a derivative of one's own must know.
-    if varies_in_a_checked_map(rows):
+    if varies_over(rows):
         raise ValueError("class_chunk in jax.shard_map needs check_vma=False there")

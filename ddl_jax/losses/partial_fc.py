@@ -80,7 +80,7 @@ def sample_classes(
         raise AssertionError(f"class_where has shape {where.shape}; expected [classes={classes}]")
     row_labels = gather_rows(labels, axis_name)
     needed = min(len(row_labels), classes)
-    why = f"to hold the classes of a batch of {len(row_labels)} rows"
+    why = f"{needed} to hold those of a batch of {len(row_labels)} rows, {classes} there are"
     check_whole("size", size, needed, classes, why)
     device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
     local = row_labels - device * classes

@@ -106,10 +106,11 @@ class Checkpoints:
         args = {name: ocp.args.StandardRestore(part) for name, part in wanted.items()}
         try:
             found = self._manager.restore(step, args=ocp.args.Composite(**args))
-        except ValueError as error:  # other names or shapes than those wanted
+        except ValueError as error:  # other names or shapes than those wanted, or lost files
+            told = next(iter(str(error).strip().splitlines()), "")
             raise UserError(
-                f"{self._directory / str(step)} does not hold what this version of ddl_jax looks "
-                "for; go on with the version that wrote it, or start anew in another --workdir"
+                f"{self._directory / str(step)} cannot be read: it was written by another version "
+                f"of ddl_jax, or is damaged ({told[:200]})"
             ) from error
         return {name: found[name] for name in wanted}
 

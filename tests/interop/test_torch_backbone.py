@@ -1,6 +1,7 @@
 """Insightface's numbers come out of insightface's files."""
 
 import pathlib
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,32 @@ def test_embeddings_are_those_of_their_projects(name, key, backbones, tmp_path):
     assert set(saved) == set(weights)
     for tensor, value in weights.items():
         np.testing.assert_array_equal(saved[tensor], value)
+
+
+def test_mbf_large_has_the_names_and_shapes_of_insightfaces(tmp_path):
+    """No golden output holds it; this is the sum over names and shapes of the network in torch."""
+    images = jax.ShapeDtypeStruct((1, 112, 112, 3), jnp.float32)
+    shapes = jax.eval_shape(create_backbone("mbf_large").init, jax.random.key(0), images)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    save_torch_backbone(tmp_path / "zeros.pt", "mbf_large", zeros)
+    state = read_torch_checkpoint(tmp_path / "zeros.pt")
+    tensors = {
+        name: value.shape for name, value in state.items() if "num_batches_tracked" not in name
+    }
+    assert zlib.crc32(repr(sorted(tensors.items())).encode()) == 774_728_949
+
+
+def test_the_model_of_a_lightning_module_is_read(backbones, tmp_path):
+    weights = backbone_weights(backbones["tface_ir_18_keys"])
+    write_torch_checkpoint(tmp_path / "bare.pt", weights)
+    module = {f"model.{name}": value for name, value in weights.items()}
+    write_torch_checkpoint(
+        tmp_path / "module.ckpt", module | {"head.kernel": np.zeros((512, 3), np.float32)}
+    )
+    bare, inside = (
+        load_torch_backbone(tmp_path / file, "ir_18") for file in ("bare.pt", "module.ckpt")
+    )
+    jax.tree.map(np.testing.assert_array_equal, bare, inside)
 
 
 # Name, key in the golden file, input size.

@@ -238,17 +238,6 @@ def test_a_chunk_may_be_any_whole_number():
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_a_scale_to_be_learnt_is_refused_in_chunks():
-    def mean_loss(scale, class_chunk):
-        margin = losses.normface_margin(scale=scale)
-        options = dict(margin=margin, class_chunk=class_chunk)
-        return jnp.mean(losses.margin_softmax_loss(_ROWS, _CENTERS, _LABELS, **options)[0])
-
-    assert np.isfinite(jax.grad(mean_loss)(10.0, None))
-    with pytest.raises(ValueError, match="^class_chunk needs a margin of constants; leave it out"):
-        jax.grad(mean_loss)(10.0, 2)
-
-
 def test_a_margin_of_ones_own_may_keep_an_array():
     counts = lambda target, inputs, where, axis_name: inputs.state + jnp.sum(where)  # noqa: E731
     margin = losses.Margin(lambda cosine, inputs: cosine, initial_state=np.zeros(3), update=counts)

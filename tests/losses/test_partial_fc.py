@@ -140,13 +140,13 @@ def test_sampled_rows_take_the_ordinary_step_and_the_others_none(optimizer):
     [
         (
             lambda key: losses.sample_classes(key, _LABELS, classes=_C, size=15),
-            "size is 15; expected a whole number from 16 to 72, to hold the classes of a batch of "
-            "16 rows",
+            "size is 15; expected a whole number from 16 to 72, 16 to hold those of a batch of 16 "
+            "rows, 72 there are",
         ),
         (
             lambda key: losses.sample_classes(key, _LABELS, classes=8, size=9),
-            "size is 9; expected a whole number from 8 to 8, to hold the classes of a batch of 16 "
-            "rows",
+            "size is 9; expected a whole number from 8 to 8, 8 to hold those of a batch of 16 "
+            "rows, 8 there are",
         ),
         (
             lambda key: losses.sample_classes(key, _LABELS[None], classes=_C, size=20),

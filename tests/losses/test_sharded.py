@@ -183,6 +183,24 @@ def test_class_centers_that_every_device_holds_whole_are_refused_where_they_can_
         mapped(_ROWS, _CENTERS, _LABELS)
 
 
+def test_in_a_checked_map_class_centers_may_be_whole_where_rows_are_not_gathered():
+    """Plain data parallelism: every device has all classes and its own rows."""
+
+    def mean_loss(rows, centers, labels):
+        return jnp.mean(losses.margin_softmax_loss(rows, centers, labels)[0])
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    by_row, whole = PartitionSpec("data"), PartitionSpec()
+    mapped = jax.shard_map(
+        jax.grad(lambda *arrays: jax.lax.pmean(mean_loss(*arrays), "data"), 1),
+        mesh=mesh,
+        in_specs=(by_row, whole, by_row),
+        out_specs=whole,
+    )
+    arrays = (_ROWS, _CENTERS, _LABELS)
+    np.testing.assert_allclose(mapped(*arrays), jax.grad(mean_loss, 1)(*arrays), **_TOLERANCE)
+
+
 def test_chunks_in_a_checked_map_are_refused():
     with pytest.raises(ValueError, match="class_chunk in jax.shard_map needs check_vma=False"):
         _in_a_checked_map(4)

@@ -21,7 +21,18 @@ TORCH_PARAMETERS = {
     "iresnet200": 118_833_920,
 }
 # At 112x112; the PReLU form at 112x96 has a last kernel of 7x6, 3,584 fewer.
-MOBILEFACENET_PARAMETERS = {"mobilefacenet": 1_003_136, "mobilefacenet_relu6": 999_936}
+OTHER_PARAMETERS = {
+    "mobilefacenet": 1_003_136,
+    "mobilefacenet_relu6": 999_936,
+    "mbf": 2_059_520,
+    "mbf_large": 6_314_880,
+    "ir_18": 24_020_352,
+    "ir_34": 34_134_080,
+    "ir_50": 43_585_600,
+    "ir_101": 65_150_912,
+    "ir_se_50": 43_808_320,
+    "ir_se_101": 65_523_136,
+}
 
 
 def small(**options):
@@ -51,12 +62,12 @@ def test_embeds_in_float32(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
 
 
-@pytest.mark.parametrize("name", MOBILEFACENET_PARAMETERS)
-def test_mobilefacenets_have_as_many_parameters_as_torch(name):
+@pytest.mark.parametrize("name", OTHER_PARAMETERS)
+def test_the_other_networks_have_as_many_parameters_as_torch(name):
     images = jax.ShapeDtypeStruct((1, 112, 112, 3), jnp.float32)
     variables = jax.eval_shape(create_backbone(name).init, jax.random.key(0), images)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-    assert count == MOBILEFACENET_PARAMETERS[name]
+    assert count == OTHER_PARAMETERS[name]
 
 
 def small_mobilefacenet(**options):
