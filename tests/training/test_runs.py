@@ -167,8 +167,8 @@ def test_the_check_before_a_run_is_the_only_trace_of_the_step(
 
     make, traces = prepare_lib.make_train_step, []
 
-    def counted(*args):
-        step = make(*args)
+    def counted(*args, **options):
+        step = make(*args, **options)
 
         def trace(*state_and_batch):
             traces.append(parallelism)
