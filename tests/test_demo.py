@@ -1,9 +1,9 @@
 """What `make demo` concludes from its three runs; the demo itself is in `make test-all`."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -48,13 +48,19 @@ def test_a_run_without_evaluation_is_said(tmp_path, capsys):
     assert "has no evaluation" in capsys.readouterr().err
 
 
+def _seconds_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.long
-def test_ddl_narrows_the_gap_within_eight_minutes(tmp_path):
-    start = time.monotonic()
+def test_ddl_narrows_the_gap_within_eight_minutes_of_two_cores(tmp_path):
+    # Other tests run beside it: its own work is counted, not the time on the wall.
+    spent = _seconds_of_children()
     command = [sys.executable, "-m", "ddl_jax.demo", f"--workdir={tmp_path}"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    assert time.monotonic() - start < 480
+    assert _seconds_of_children() - spent < 2 * 480
     assert "DDL narrowed the gap" in result.stdout
     # What makes the embedded data worth something: easy views are learned, hard ones are not.
     results = read_results(latest_evaluation(tmp_path / "before"))
