@@ -579,10 +579,12 @@ def _validate_data(name: str, data: Data) -> None:
 def _validate_together(config: Config) -> None:
     """What no field can tell alone."""
     _validate_distillation(config.loss.distillation, config.batch_size)
-    for_ddl = ["heads", "softmax_images", *(f"distillation.{key}" for key in vars(Distillation()))]
-    for key in for_ddl:
-        if config.batch.kind == "images" and _get(config.loss, key) != _get(Loss(), key):
-            raise UserError(f"config.loss.{key} is for batches of config.batch.kind=ddl")
+    if config.batch.kind == "images":
+        default = Loss()
+        of_ddl = (f"distillation.{key}" for key in vars(default.distillation))
+        for key in ("heads", "softmax_images", *of_ddl):
+            if _get(config.loss, key) != _get(default, key):
+                raise UserError(f"config.loss.{key} is for batches of config.batch.kind=ddl")
     domains = config.batch.domains
     if len(set(domains)) != len(domains):
         raise UserError(f"config.batch.domains is {domains}; name every domain once")

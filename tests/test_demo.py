@@ -55,12 +55,13 @@ def _seconds_of_children():
 
 @pytest.mark.long
 def test_ddl_narrows_the_gap_within_eight_minutes_of_two_cores(tmp_path):
-    # Other tests run beside it: its own work is counted, not the time on the wall.
+    # Other tests run beside it: its own work is counted, not the time on the wall. Alone, 192 s on
+    # the wall were 328 s of work, so that 480 s are 820.
     spent = _seconds_of_children()
     command = [sys.executable, "-m", "ddl_jax.demo", f"--workdir={tmp_path}"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    assert _seconds_of_children() - spent < 2 * 480
+    assert _seconds_of_children() - spent < 820
     assert "DDL narrowed the gap" in result.stdout
     # What makes the embedded data worth something: easy views are learned, hard ones are not.
     results = read_results(latest_evaluation(tmp_path / "before"))

@@ -12,7 +12,7 @@ from flax import traverse_util
 from ddl_jax.errors import UserError
 from ddl_jax.interop.torch_checkpoint import read_torch_checkpoint
 from ddl_jax.interop.torch_layers import names_by_order
-from ddl_jax.interop.torch_names import naming_of
+from ddl_jax.interop.torch_names import Naming, naming_of
 from ddl_jax.interop.torch_writer import write_torch_checkpoint
 from ddl_jax.models import create_backbone
 
@@ -48,7 +48,8 @@ def load_torch_backbone(
     tensors = {key: value for key, value in state.items() if not key.endswith(_COUNTER)}
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
     expected = _expected_variables(name, None, input_size)
-    names = _find_names(name, expected, tensors, where)
+    naming = naming_of(name)
+    names = _find_names(naming, expected, tensors, where)
     # The last BatchNorm has as many means as an embedding has numbers.
     size = tensors[names["batch_stats", "features", "mean"]].shape
     if len(size) == 1:
@@ -58,7 +59,7 @@ def load_torch_backbone(
         tensor = tensors[names[path_in_flax]]
         value = _to_flax(tensor)
         if _without_ones(value.shape) != _without_ones(variable.shape):
-            wanted = _to_torch(np.broadcast_to(0, variable.shape), path_in_flax, name).shape
+            wanted = _to_torch(np.broadcast_to(0, variable.shape), path_in_flax, naming).shape
             raise UserError(
                 f"{where}: {names[path_in_flax]!r} has shape {tensor.shape}, expected {wanted}: "
                 "check the network's name and the input size"
@@ -79,10 +80,9 @@ def _without_head(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _find_names(
-    name: str, expected: dict[_Path, Any], tensors: dict[str, np.ndarray], where: str
+    naming: Naming, expected: dict[_Path, Any], tensors: dict[str, np.ndarray], where: str
 ) -> dict[_Path, str]:
     """The tensor of every variable."""
-    naming = naming_of(name)
     known = {path: naming.tensor(path[1:]) for path in expected}
     present = set(known.values()) & set(tensors)
     if 2 * len(present) < min(len(known), len(tensors)):
@@ -120,7 +120,7 @@ def save_torch_backbone(path: epath.PathLike, name: str, variables: dict[str, An
     for path_in_flax in expected:
         torch_key = naming.tensor(path_in_flax[1:])
         value = np.asarray(flat[path_in_flax], np.float32)
-        state[torch_key] = _to_torch(value, path_in_flax, name)
+        state[torch_key] = _to_torch(value, path_in_flax, naming)
         if torch_key.endswith("running_mean"):
             counter = torch_key.replace("running_mean", _COUNTER)
             state[counter] = np.zeros((), np.int64)
@@ -158,8 +158,8 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def _to_torch(value: np.ndarray, path: _Path, name: str) -> np.ndarray:
-    if value.ndim == 1 or path[-2] in naming_of(name).linear:
+def _to_torch(value: np.ndarray, path: _Path, naming: Naming) -> np.ndarray:
+    if value.ndim == 1 or path[-2] in naming.linear:
         return value.T
     if value.ndim == 2:
         value = value[None, None]

@@ -69,6 +69,12 @@ def check_type(name: str, value: Any, wanted: type, hint: str = "") -> None:
         )
 
 
+def check_list(name: str, values: Any, of: type) -> None:
+    """Refuses one of our own where there should be one for each domain."""
+    if isinstance(values, of):
+        raise AssertionError(f"{name} is one {of.__name__}; give a list, one for each domain")
+
+
 def check_whole(name: str, value: Any, low: int, high: float = math.inf, why: str = "") -> None:
     """Refuses what is no whole number of [low, high]; `why` says where a bound comes from."""
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)

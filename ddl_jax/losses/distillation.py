@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.losses.checks import check_range, check_type
+from ddl_jax.losses.checks import check_list, check_range, check_type
 from ddl_jax.losses.cosine import at_least_float32
 from ddl_jax.losses.distributions import kl_divergence
 from ddl_jax.losses.masked import anything_counts, masked_mean, masks_of
@@ -192,8 +192,7 @@ def _sets(
     negative = [SimilaritySet(d.negative, d.negative_where) for d in domains]
     if past is None:
         return positive, negative
-    if isinstance(past, SimilarityQueue):
-        raise AssertionError("past is one SimilarityQueue; give a list, one for each domain")
+    check_list("past", past, SimilarityQueue)
     for queue in past:
         check_type("a queue of past", queue, SimilarityQueue, ", of empty_similarity_queue")
     if len(past) != len(domains):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ddl_jax.losses.checks import (
     check_integers,
+    check_list,
     check_option,
     check_shapes,
     check_type,
@@ -171,8 +172,7 @@ def domain_pairs(
             "mask_labels is False in the preset; memories hold rows of the same identities, so "
             "set it to True"
         )
-    if isinstance(memories, EmbeddingQueue):
-        raise AssertionError("memories is one EmbeddingQueue; give a list, one for each domain")
+    check_list("memories", memories, EmbeddingQueue)
     if memories is not None and len(memories) != images // 3:
         raise ValueError(f"memories has {len(memories)} queues; give {images // 3}, one a domain")
     # Widened once, here: the gradients of a row's images add up in float32.

@@ -153,25 +153,23 @@ class Linear(nn.Module):
 class SqueezeExcite(nn.Module):
     """Scales every channel by a share that the means of all channels decide (Hu et al. 2018).
 
+    In between are a sixteenth of the channels; the two linear maps have no bias.
+
     Attributes:
-      reduction: how many channels become one in between.
-      kernel_init: of both linear maps, which have no bias.
       dtype: of their products.
     """
 
-    reduction: int = 16
-    kernel_init: Any = kaiming_normal
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B,H,W,C]`; same shape and dtype out."""
         linear = functools.partial(
-            nn.Dense, use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype
+            nn.Dense, use_bias=False, kernel_init=kaiming_normal, dtype=self.dtype
         )
         channels = x.shape[-1]
         share = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
-        share = nn.relu(linear(channels // self.reduction, name="squeeze")(share))
+        share = nn.relu(linear(channels // 16, name="squeeze")(share))
         share = nn.sigmoid(linear(channels, name="excite")(share))
         return x * share[:, None, None].astype(x.dtype)
 

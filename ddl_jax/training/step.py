@@ -28,9 +28,9 @@ def make_loss(module: nn.Module, card: ModelCard, objective: Objective, *, seed:
     ) -> tuple[jax.Array, tuple[Any, Any, Metrics]]:
         b, m, *shape = batch["image"].shape
         images = card.normalise(batch["image"].reshape(b * m, *shape))
+        variables = {"params": params["backbone"], "batch_stats": state.batch_stats}
         step_key = jax.random.fold_in(jax.random.key(seed), state.step)
         objective_key, dropout_key = jax.random.split(step_key)
-        variables = {"params": params["backbone"], "batch_stats": state.batch_stats}
         device_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(parallel.AXIS))
         embeddings, changed = module.apply(
             variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": device_key}

@@ -57,6 +57,14 @@ def test_embeddings_are_insightfaces(name, golden, tmp_path):
     np.testing.assert_allclose(embeddings, golden[name], atol=1e-4, rtol=1e-6)
 
 
+def assert_holds(path, weights):
+    """The file holds these tensors and no others."""
+    saved = read_torch_checkpoint(path)
+    assert set(saved) == set(weights)
+    for tensor, value in weights.items():
+        np.testing.assert_array_equal(saved[tensor], value)
+
+
 @pytest.fixture(scope="module")
 def backbones():
     return dict(np.load(GOLDEN / "backbones.npz"))
@@ -73,10 +81,7 @@ def test_embeddings_are_those_of_their_projects(name, key, backbones, tmp_path):
     embeddings = jax.jit(create_backbone(name).apply)(variables, backbones["image"])
     np.testing.assert_allclose(embeddings, backbones[key], atol=1e-4)
     save_torch_backbone(tmp_path / "saved.pt", name, variables)
-    saved = read_torch_checkpoint(tmp_path / "saved.pt")
-    assert set(saved) == set(weights)
-    for tensor, value in weights.items():
-        np.testing.assert_array_equal(saved[tensor], value)
+    assert_holds(tmp_path / "saved.pt", weights)
 
 
 def test_mbf_large_has_the_names_and_shapes_of_insightfaces(tmp_path):
@@ -130,10 +135,7 @@ def test_saves_the_mobilefacenets_keys_and_numbers(name, key, size, mobilefacene
         write_torch_checkpoint(tmp_path / file, original)
     variables = load_torch_backbone(tmp_path / "original.pt", name, input_size=size)
     save_torch_backbone(tmp_path / "saved.pt", name, variables)
-    saved = read_torch_checkpoint(tmp_path / "saved.pt")
-    assert set(saved) == set(original)
-    for tensor, value in original.items():
-        np.testing.assert_array_equal(saved[tensor], value)
+    assert_holds(tmp_path / "saved.pt", original)
 
 
 def renamed(state):

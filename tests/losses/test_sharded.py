@@ -147,9 +147,14 @@ def _compare_margin_softmax(
         _assert_rows(_on_devices(both, devices, mapping)(*arrays), single)
 
 
+def _checked_map(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """Over 8 devices, with jax's own check of replication."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs))
+
+
 def _in_a_checked_map(class_chunk: int | None) -> tuple:
     """The gradient of the centres as jax's own check of replication gives it."""
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
     def mean_loss(rows, centers, labels):
         loss, _ = losses.margin_softmax_loss(
@@ -158,9 +163,7 @@ def _in_a_checked_map(class_chunk: int | None) -> tuple:
         return jax.lax.pmean(jnp.mean(loss), "data")
 
     by_row = PartitionSpec("data")
-    return jax.jit(
-        jax.shard_map(jax.grad(mean_loss, 1), mesh=mesh, in_specs=by_row, out_specs=by_row)
-    )(_ROWS, _CENTERS, _LABELS)
+    return _checked_map(jax.grad(mean_loss, 1), by_row, by_row)(_ROWS, _CENTERS, _LABELS)
 
 
 def test_in_a_checked_map_the_gradient_is_right_as_it_comes():
@@ -171,13 +174,11 @@ def test_in_a_checked_map_the_gradient_is_right_as_it_comes():
 
 
 def test_class_centers_that_every_device_holds_whole_are_refused_where_they_can_be_seen():
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     by_row, whole = PartitionSpec("data"), PartitionSpec()
-    mapped = jax.shard_map(
+    mapped = _checked_map(
         lambda *arrays: losses.margin_softmax_loss(*arrays, axis_name="data")[0],
-        mesh=mesh,
-        in_specs=(by_row, whole, by_row),
-        out_specs=by_row,
+        (by_row, whole, by_row),
+        by_row,
     )
     with pytest.raises(ValueError, match="class_centers is the same on every device of 'data'"):
         mapped(_ROWS, _CENTERS, _LABELS)
@@ -189,13 +190,11 @@ def test_in_a_checked_map_class_centers_may_be_whole_where_rows_are_not_gathered
     def mean_loss(rows, centers, labels):
         return jnp.mean(losses.margin_softmax_loss(rows, centers, labels)[0])
 
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     by_row, whole = PartitionSpec("data"), PartitionSpec()
-    mapped = jax.shard_map(
+    mapped = _checked_map(
         jax.grad(lambda *arrays: jax.lax.pmean(mean_loss(*arrays), "data"), 1),
-        mesh=mesh,
-        in_specs=(by_row, whole, by_row),
-        out_specs=whole,
+        (by_row, whole, by_row),
+        whole,
     )
     arrays = (_ROWS, _CENTERS, _LABELS)
     np.testing.assert_allclose(mapped(*arrays), jax.grad(mean_loss, 1)(*arrays), **_TOLERANCE)

@@ -62,6 +62,17 @@ class Trainer:
         )
         return parallel.map_step(step, self.mesh, state, how=self.config.parallelism)
 
+    def repeat(self, steps):
+        """Metrics of some steps on one batch, from the first state on."""
+        state = self.new_state()
+        step, metrics = self.step(state), []
+        for _ in range(steps):
+            # Anew for each step, which may give its buffers away.
+            batch = parallel.global_batch(self.mesh, make_batch(self.config, 0))
+            state, found = step(state, batch)
+            metrics.append(jax.device_get(found))
+        return metrics
+
     def run(self, steps):
         """State and metrics after some steps, as numpy."""
         state = self.new_state()

@@ -105,13 +105,7 @@ def test_frozen_batch_norm_keeps_its_statistics(trainer):
 
 def test_the_loss_falls_on_a_batch_seen_again_and_again(trainer):
     own = trainer("ddl", optimizer__learning_rate=0.02)
-    state = own.new_state()
-    step = own.step(state)
-    seen = []
-    for _ in range(15):
-        batch = parallel.global_batch(own.mesh, make_batch(own.config, 0))
-        state, metrics = step(state, batch)
-        seen.append(float(metrics["margin_softmax"]))
+    seen = [float(metrics["margin_softmax"]) for metrics in own.repeat(15)]
     assert seen[-1] < 0.8 * seen[0]
 
 
@@ -130,13 +124,7 @@ def test_dropout_draws_anew_every_step_and_again_in_another_run(trainer):
     def losses_of_a_batch(dropout):
         made = trainer("images", optimizer__learning_rate=1e-12, devices=2)
         made.module = small_mobilefacenet(dropout=dropout)
-        state = made.new_state()
-        step, batch = made.step(state), parallel.global_batch(made.mesh, make_batch(made.config, 0))
-        seen = []
-        for _ in range(3):
-            state, metrics = step(state, batch)
-            seen.append(float(metrics["loss"]))
-        return seen
+        return [float(metrics["loss"]) for metrics in made.repeat(3)]
 
     drawn = losses_of_a_batch(0.5)
     assert len(set(drawn)) == 3 and losses_of_a_batch(0.5) == drawn
@@ -219,12 +207,7 @@ def test_the_distributions_remember_what_they_are_asked_to(trainer):
 def test_elasticface_draws_anew_every_step_and_again_in_another_run(trainer):
     options = {"loss__margin": "elasticface", "optimizer__learning_rate": 1e-12}
     one = trainer("images", **options)
-    state = one.new_state()
-    step, batch = one.step(state), parallel.global_batch(one.mesh, make_batch(one.config, 0))
-    drawn = []
-    for _ in range(3):
-        state, metrics = step(state, batch)
-        drawn.append(float(metrics["margin_softmax"]))
+    drawn = [float(metrics["margin_softmax"]) for metrics in one.repeat(3)]
     assert len(set(drawn)) == 3
     _, again = one.run(1)
     assert again[0]["margin_softmax"] == drawn[0]
