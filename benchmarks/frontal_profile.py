@@ -7,8 +7,9 @@
     python -m benchmarks.frontal_profile test --faces=FACES --ddl 0 1 32 --picture=FILE.png
 
 FACES holds `identity/frontal/*.jpg` and `identity/profile/*.jpg`. `--ddl` are weights of DDL, 0 the
-margin softmax alone; `--variation` changes one more setting of all these runs. `train` makes those
-that are missing; `choose` measures them on identities 151-200, `test` on 201-250.
+margin softmax alone; `--variation` changes more settings of all these runs, explained in
+docs/results.md. `train` makes those that are missing; `choose` measures them on identities 151-200,
+`test` on 201-250.
 """
 
 import argparse
