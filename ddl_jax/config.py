@@ -32,7 +32,9 @@ class Model:
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)  # of pixels in 0..255
     deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
     dtype: str = "float32"  # of the backbone's arithmetic: float32 or bfloat16
-    batch_norm: str = "global"  # statistics over the global batch, per_device, or frozen
+    batch_norm: str = "global"  # statistics over the global batch, per_device, groups, or frozen
+    batch_norm_group: int = 0  # images of a group for `groups`, which must divide a device's images
+    remat: tuple[int, ...] = ()  # stages, from 1, recomputed in the backward pass to save memory
     dropout: float = 0.0  # rate before the last layer; TFace and AdaFace train with 0.4
 
 
@@ -382,6 +384,7 @@ def variant(config: Config, name: str) -> Config:
             embedding_size=32,
             input_size=(32, 32),
             batch_norm=config.model.batch_norm,
+            batch_norm_group=min(config.model.batch_norm_group, 2),
             dropout=config.model.dropout,
         )
         config.data, config.evaluation.data = Data(), Evaluation().data
@@ -471,7 +474,7 @@ _CHOICES = {
     "parallelism": ("shard_map", "pmap"),
     "model.colour": ("RGB", "BGR"),
     "model.dtype": ("float32", "bfloat16"),
-    "model.batch_norm": ("global", "per_device", "frozen"),
+    "model.batch_norm": ("global", "per_device", "groups", "frozen"),
     "data.source": _SOURCES,
     "evaluation.data.source": ("", *_SOURCES),
     "data.corrupt": ("refuse", "skip"),
@@ -599,6 +602,12 @@ def _validate_together(config: Config) -> None:
     if config.evaluation.every < -1:
         every = config.evaluation.every
         raise UserError(f"config.evaluation.every is {every}; -1 never, 0 at the end")
+    group, groups = config.model.batch_norm_group, config.model.batch_norm == "groups"
+    if group < 0 or groups != (group > 0):
+        raise UserError(
+            f"config.model.batch_norm_group is {group}; give the images of a group with "
+            "config.model.batch_norm=groups, and 0 otherwise"
+        )
     if min(config.model.input_size) < 16:
         size = config.model.input_size
         raise UserError(f"config.model.input_size is {size}; give 16 pixels or more")

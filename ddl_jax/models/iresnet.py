@@ -16,13 +16,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.models.batch_norm import BatchNorm
 from ddl_jax.models.blocks import (
-    BatchNorm,
     Linear,
-    PReLU,
+    Slope,
     SqueezeExcite,
     flatten_channels_first,
     kaiming_normal,
+    rematerialised,
 )
 
 
@@ -67,8 +68,7 @@ class IBasicBlock(nn.Module):
         convolution = functools.partial(self.convolution, self.features)
         y = self.norm(name="bn1")(x, train)
         y = convolution(3, 1, name="conv1")(y)
-        y = self.norm(name="bn2")(y, train)
-        y = PReLU(name="prelu")(y)
+        y = self.norm(name="bn2")(y, train, Slope(name="prelu"))
         y = convolution(3, self.stride, name="conv2")(y)
         y = self.norm(name="bn3")(y, train)
         if self.squeeze_excite:
@@ -92,9 +92,11 @@ class IResNet(nn.Module):
       stem_width, stem_stride: of the first convolution.
       embedding_size: length of an embedding.
       dtype: of the convolutions; parameters, statistics and the linear layer stay float32.
-      batch_norm, axis_name: see `blocks.BatchNorm`.
+      batch_norm, batch_norm_group, axis_name: `mode`, `group` and `axis_name` of
+        `batch_norm.BatchNorm`.
       dropout: rate before the linear layer; above 0, training needs `rngs={"dropout": key}`.
-      remat: recompute every block in the backward pass: less memory, about a third more work.
+      remat: stages, from 1, whose blocks are recomputed in the backward pass: less memory, and for
+        all of them about a third more work.
       ir: TFace's and AdaFace's form. Where a block keeps the number of channels its shortcut has no
         parameters, at stride 2 it takes every other pixel; the last BatchNorm has neither scale nor
         bias; convolutions and the linear layer start with variance 2 / fan-out, its bias with 0.
@@ -108,9 +110,10 @@ class IResNet(nn.Module):
     embedding_size: int = 512
     dtype: Any = jnp.float32
     batch_norm: str = "global"
+    batch_norm_group: int = 0
     axis_name: str | None = None
     dropout: float = 0.0
-    remat: bool = False
+    remat: tuple[int, ...] = ()
     ir: bool = False
     squeeze_excite: bool = False
 
@@ -126,16 +129,17 @@ class IResNet(nn.Module):
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
         """
-        norm = functools.partial(BatchNorm, mode=self.batch_norm, axis_name=self.axis_name)
-        block = nn.remat(IBasicBlock, static_argnums=(2,)) if self.remat else IBasicBlock
+        norm = functools.partial(
+            BatchNorm, mode=self.batch_norm, group=self.batch_norm_group, axis_name=self.axis_name
+        )
         kernel_init = kaiming_normal if self.ir else nn.initializers.normal(0.1)
         convolution = functools.partial(_convolution, kernel_init=kernel_init, dtype=self.dtype)
 
         x = images.astype(self.dtype)
         x = convolution(self.stem_width, 3, self.stem_stride, name="conv1")(x)
-        x = norm(name="bn1")(x, train)
-        x = PReLU(name="prelu")(x)
+        x = norm(name="bn1")(x, train, Slope(name="prelu"))
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), 1):
+            block = rematerialised(IBasicBlock, stage in self.remat)
             for index in range(depth):
                 stride = 2 if index == 0 else 1
                 x = block(

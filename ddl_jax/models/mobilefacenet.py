@@ -9,6 +9,7 @@ PReLU slopes at 0.25.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ddl_jax.models.blocks import BatchNorm, PReLU, kaiming_normal
+from ddl_jax.models.batch_norm import BatchNorm
+from ddl_jax.models.blocks import Slope, kaiming_normal, rematerialised
 from ddl_jax.models.depthwise import depthwise_convolution
 
 
@@ -72,6 +74,9 @@ class DepthwiseConv(nn.Module):
         return sum(convolve(part, kernel[:, :, i]) for i, part in enumerate(each))
 
 
+_AFTER_NORM = {"relu6": nn.relu6, "relu": nn.relu, "prelu": lambda x: x, "": lambda x: x}
+
+
 class ConvNormAct(nn.Module):
     """Convolution - BatchNorm - activation.
 
@@ -112,10 +117,9 @@ class ConvNormAct(nn.Module):
                 padding=((pad, pad), (pad, pad)),
                 **options,
             )(x)
-        x = self.norm(name="bn")(x, train)
-        if self.activation == "prelu":
-            return PReLU(name="prelu")(x)
-        return {"relu6": nn.relu6, "relu": nn.relu, "": lambda y: y}[self.activation](x)
+        prelu = Slope(name="prelu") if self.activation == "prelu" else None
+        x = self.norm(name="bn")(x, train, prelu)
+        return _AFTER_NORM[self.activation](x)
 
 
 class InvertedResidual(nn.Module):
@@ -150,9 +154,11 @@ class MobileFaceNet(nn.Module):
       stem_width, last_width: channels of the first layers and of the last map.
       embedding_size: length of an embedding.
       dtype: of the convolutions; parameters, statistics and the last layer stay float32.
-      batch_norm, axis_name: see `blocks.BatchNorm`.
+      batch_norm, batch_norm_group, axis_name: `mode`, `group` and `axis_name` of
+        `batch_norm.BatchNorm`.
       dropout: rate before the last layer; above 0, training needs `rngs={"dropout": key}`.
-      remat: recompute every block in the backward pass: less memory, about a third more work.
+      remat: stages, from 1, whose blocks are recomputed in the backward pass: less memory, and for
+        all of them about a third more work.
     """
 
     activation: str = "prelu"
@@ -170,9 +176,10 @@ class MobileFaceNet(nn.Module):
     embedding_size: int = 128
     dtype: Any = jnp.float32
     batch_norm: str = "global"
+    batch_norm_group: int = 0
     axis_name: str | None = None
     dropout: float = 0.0
-    remat: bool = False
+    remat: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -186,9 +193,10 @@ class MobileFaceNet(nn.Module):
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
         """
-        norm = functools.partial(BatchNorm, mode=self.batch_norm, axis_name=self.axis_name)
+        norm = functools.partial(
+            BatchNorm, mode=self.batch_norm, group=self.batch_norm_group, axis_name=self.axis_name
+        )
         layer = functools.partial(ConvNormAct, norm=norm, dtype=self.dtype)
-        block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
         act = self.activation
 
         x = images.astype(self.dtype)
@@ -200,11 +208,13 @@ class MobileFaceNet(nn.Module):
             x = second(x, train)
         if self.second == "separable":
             x = layer(self.stem_width, 1, 1, activation=first, name="stem_pointwise")(x, train)
-        blocks = [(stage, index) for stage in self.stages for index in range(stage.depth)]
-        for number, (stage, index) in enumerate(blocks):
-            stride = stage.stride if index == 0 else 1
-            own = block(stage.width, stage.expanded, stride, layer, act, name=f"block_{number}")
-            x = own(x, train)
+        number = itertools.count()
+        for which, stage in enumerate(self.stages, 1):
+            block = rematerialised(InvertedResidual, which in self.remat)
+            for index in range(stage.depth):
+                stride = stage.stride if index == 0 else 1
+                name = f"block_{next(number)}"
+                x = block(stage.width, stage.expanded, stride, layer, act, name=name)(x, train)
         x = layer(self.last_width, 1, 1, activation=act, name="last")(x, train)
         x = layer(None, None, 1, activation="", name="pool")(x, train)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ddl_jax.errors import UserError
-from ddl_jax.models.blocks import BATCH_NORM_MODES
+from ddl_jax.models.batch_norm import BATCH_NORM_MODES
 from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 
@@ -66,7 +66,7 @@ _BACKBONES: dict[str, functools.partial[nn.Module]] = {
         embedding_size=512,
     ),
 }
-_OPTIONS = ("batch_norm", "axis_name", "dropout", "remat")
+_OPTIONS = ("batch_norm", "batch_norm_group", "axis_name", "dropout", "remat")
 
 BACKBONES = tuple(_BACKBONES)
 
@@ -88,9 +88,11 @@ def create_backbone(
       embedding_size: length of an embedding; None for the network's own, 512, or 128 of the
         MobileFaceNets.
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
-      **options: `batch_norm` ("global" | "per_device" | "frozen") and `axis_name` (the mapped axis
-        "global" means, None outside a map), both explained at `blocks.BatchNorm`; `dropout`, the
-        rate before the linear layer, 0 by default; `remat`, recompute activations to save memory.
+      **options: `batch_norm` ("global" | "per_device" | "groups" | "frozen"), `batch_norm_group`
+        (images of a group) and `axis_name` (the mapped axis "global" means, None outside a map),
+        explained at `batch_norm.BatchNorm`; `dropout`, the rate before the linear layer, 0 by
+        default; `remat`, a tuple of stages, from 1, to recompute in the backward pass, which saves
+        memory.
 
     Returns:
       A Flax Linen module.
@@ -110,11 +112,22 @@ def create_backbone(
         raise UserError(
             f"unknown batch_norm {batch_norm!r}: use one of {', '.join(BATCH_NORM_MODES)}"
         )
+    group = options.get("batch_norm_group", 0)
+    if (group > 0) != (batch_norm == "groups") or group < 0:
+        raise UserError(
+            f"batch_norm_group is {group!r} with batch_norm={batch_norm!r}: give the images of a "
+            "group with 'groups', and 0 otherwise"
+        )
     dropout = options.get("dropout", 0.0)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout!r}: use a rate of at least 0 and below 1")
+    network = _BACKBONES[name]
+    stages = len(network.keywords.get("depths") or network().stages)
+    for stage in options.get("remat", ()):
+        if stage not in range(1, stages + 1):
+            raise UserError(f"remat has stage {stage!r}: {name} has stages 1 to {stages}")
     if embedding_size is not None:
         if embedding_size < 1:
             raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
         options["embedding_size"] = embedding_size
-    return _BACKBONES[name](dtype=dtype, **options)
+    return network(dtype=dtype, **options)

@@ -51,7 +51,9 @@ def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Mod
         embedding_size=model.embedding_size,
         dtype=jnp.dtype(model.dtype),
         batch_norm=model.batch_norm,
+        batch_norm_group=model.batch_norm_group,
         dropout=model.dropout,
+        remat=model.remat,
         axis_name=axis_name if model.batch_norm == "global" else None,
     )
 

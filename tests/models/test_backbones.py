@@ -1,5 +1,6 @@
 """Every backbone by name: shapes, types, counts, options."""
 
+import functools
 import math
 
 import jax
@@ -88,7 +89,7 @@ def test_mobilefacenet_trains_alike_with_and_without_remat():
 
         return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
 
-    kept, again = gradients(small_mobilefacenet()), gradients(small_mobilefacenet(remat=True))
+    kept, again = gradients(small_mobilefacenet()), gradients(small_mobilefacenet(remat=(2,)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), kept, again)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(kept[0]["stem_depthwise"]))
 
@@ -178,8 +179,32 @@ def test_remat_changes_nothing(variables):
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
     plain = gradient(variables["params"], small())
-    again = gradient(variables["params"], small(remat=True))
+    again = gradient(variables["params"], small(remat=(1,)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), plain, again)
+
+
+@pytest.mark.parametrize("size", [(112, 112), (224, 224), (112, 96)])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_image_size_of_the_field(name, size):
+    module = create_backbone(name, remat=(1, 3))
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), images)
+    embed = functools.partial(module.apply, train=True, mutable=["batch_stats"])
+    embeddings, _ = jax.eval_shape(embed, variables, images)
+    assert embeddings.shape == (2, 128 if name.startswith("mobilefacenet") else 512)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(batch_norm="groups"), "batch_norm_group is 0 with batch_norm='groups'"),
+        (dict(batch_norm_group=4), "batch_norm_group is 4 with batch_norm='global'"),
+        (dict(remat=(5,)), "remat has stage 5: iresnet18 has stages 1 to 4"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, told):
+    with pytest.raises(UserError, match=told):
+        create_backbone("iresnet18", **options)
 
 
 def test_dropout_is_for_training_only(variables):

@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from ddl_jax.errors import UserError
-from ddl_jax.models.blocks import BatchNorm, Linear, PReLU, flatten_channels_first
+from ddl_jax.models.batch_norm import BatchNorm
+from ddl_jax.models.blocks import Linear, Slope, flatten_channels_first
 
 
 def torch_batch_norm(x, mean, variance, scale, bias, momentum=0.1, epsilon=1e-5):
@@ -141,12 +142,87 @@ def test_per_device_statistics_are_of_the_devices_own_rows():
         np.testing.assert_allclose(stats["var"][device], state["batch_stats"]["var"], rtol=1e-5)
 
 
+def groups_by_hand(variables, x, slope):
+    """PReLU of the batch normalisation of every two images, differentiated by jax itself."""
+    params = variables["params"]
+    parts = x.reshape(-1, 2, *x.shape[1:])
+    mean = parts.mean((1, 2), keepdims=True)
+    deviation = jnp.sqrt(parts.var((1, 2), keepdims=True) + 1e-5)
+    scale, bias, slope = (v[None, None, None] for v in (params["scale"], params["bias"], slope))
+    y = (parts - mean) / deviation * scale + bias
+    return jnp.where(y > 0, y, slope * y).reshape(x.shape)
+
+
+def test_groups_prelu_and_all_gradients():
+    rng = np.random.default_rng(6)
+    with jax.enable_x64(True):
+        variables = variables_of(rng, 5)
+        x = jnp.asarray(rng.normal(size=(8, 3, 5)) + np.arange(8)[:, None, None])
+        slope, weights = jnp.asarray(rng.normal(size=5)), jnp.asarray(rng.normal(size=x.shape))
+        module = BatchNorm(mode="groups", group=2)
+
+        def ours(params, x, slope):
+            y, state = module.apply(
+                {**variables, "params": params}, x, True, lambda _: slope, mutable=["batch_stats"]
+            )
+            return jnp.sum(weights * y), (y, state["batch_stats"])
+
+        def by_hand(params, x, slope):
+            y = groups_by_hand({"params": params}, x, slope)
+            return jnp.sum(weights * y), y
+
+        arguments = variables["params"], x, slope
+        argnums = (0, 1, 2)
+        gradients, (y, stats) = jax.grad(ours, argnums, has_aux=True)(*arguments)
+        wanted, wanted_y = jax.grad(by_hand, argnums, has_aux=True)(*arguments)
+        np.testing.assert_allclose(y, wanted_y, atol=1e-12)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), gradients, wanted)
+        unbiased = x.reshape(4, 6, 5).var(1, ddof=1).mean(0)
+        before = variables["batch_stats"]
+        np.testing.assert_allclose(stats["var"], 0.9 * before["var"] + 0.1 * unbiased)
+        mean = x.mean((0, 1))
+        np.testing.assert_allclose(stats["mean"], 0.9 * before["mean"] + 0.1 * mean)
+
+
+def test_groups_are_the_devices_of_per_device():
+    rng = np.random.default_rng(7)
+    variables = jax.tree.map(jnp.float32, variables_of(rng, 5))
+    x = jnp.float32(rng.normal(size=(16, 3, 5)) + np.arange(16)[:, None, None])
+    many, stats, _ = mapped_train(BatchNorm(mode="per_device", axis_name="data"), variables, x)
+    one, state = train(BatchNorm(mode="groups", group=2), variables, x)
+    np.testing.assert_allclose(many, one, atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a.mean(0), b, rtol=1e-5),
+        stats,
+        state["batch_stats"],
+    )
+
+
+def test_groups_must_divide_the_batch():
+    module = BatchNorm(mode="groups", group=4)
+    x = jnp.ones((6, 5))
+    with pytest.raises(UserError, match="6 images into groups of 4"):
+        train(module, module.init(jax.random.key(0), x), x)
+
+
+def test_moments_where_the_first_value_is_far_from_the_others():
+    """The variance is taken from distances to the first value: 90 deviations away at most here."""
+    x = np.full((8192, 1), 1000.0)
+    x[:, 0] += np.random.default_rng(8).normal(size=8192)
+    x[0] = 1100.0
+    module = BatchNorm()
+    variables = module.init(jax.random.key(0), jnp.ones((2, 1)))
+    _, state = train(module, variables, jnp.float32(x))
+    wanted = 0.9 + 0.1 * x.var(ddof=1)
+    np.testing.assert_allclose(state["batch_stats"]["var"], wanted, rtol=5e-4)
+
+
 def test_prelu_has_a_slope_per_channel():
-    module = PReLU()
-    x = jnp.array([[-2.0, -2.0, 3.0]])
-    variables = module.init(jax.random.key(0), x)
+    variables = Slope().init(jax.random.key(0), 3)
     np.testing.assert_array_equal(variables["params"]["slope"], [0.25, 0.25, 0.25])
-    y = module.apply({"params": {"slope": jnp.array([0.5, 0.1, 0.1])}}, x)
+    module = BatchNorm(epsilon=0.0)
+    x, slopes = jnp.array([[-2.0, -2.0, 3.0]]), jnp.array([0.5, 0.1, 0.1])
+    y = module.apply(module.init(jax.random.key(0), x), x, prelu=lambda _: slopes)
     np.testing.assert_allclose(y, [[-1.0, -0.2, 3.0]])
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from ddl_jax import parallel
 from ddl_jax.config import Batch, Config, Model, Optimizer
-from ddl_jax.models.blocks import BatchNorm, Linear, PReLU
+from ddl_jax.models.batch_norm import BatchNorm
+from ddl_jax.models.blocks import Linear, Slope
 from ddl_jax.training.objective import make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card
@@ -27,8 +28,8 @@ class Backbone(nn.Module):
     def __call__(self, x, train=False):
         axis_name = parallel.AXIS if self.batch_norm == "global" else None
         x = nn.Conv(8, (4, 4), strides=4, use_bias=False, name="conv")(x)
-        x = BatchNorm(self.batch_norm, axis_name, name="bn1")(x, train)
-        x = PReLU(name="prelu")(x)
+        norm = BatchNorm(self.batch_norm, axis_name, name="bn1")
+        x = norm(x, train, Slope(name="prelu"))
         x = Linear(16, name="fc")(x.reshape(x.shape[0], -1))
         return BatchNorm(self.batch_norm, axis_name, learn_scale=False, name="features")(x, train)
 
