@@ -8,19 +8,13 @@ and its time as a ratio to forward and backward of the backbone alone, measured 
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from benchmarks.whole_step import JaxStep, Task, seconds
 from ddl_jax import parallel
-from ddl_jax.config import Config, Model
-from ddl_jax.training.objective import make_objective
-from ddl_jax.training.optimizer import make_optimizer
-from ddl_jax.training.state import init_state, make_card, make_module
-from ddl_jax.training.step import make_train_step
 
 
 def main() -> None:
@@ -35,8 +29,8 @@ def main() -> None:
     whole, backbone = _steps(options)
     times = {"whole": [], "backbone": []}
     for _ in range(options.rounds):  # in turns: a busy machine slows both alike
-        times["whole"].append(_seconds(whole))
-        times["backbone"].append(_seconds(backbone))
+        times["whole"].append(seconds(whole, jax.block_until_ready, 5))
+        times["backbone"].append(seconds(backbone, jax.block_until_ready, 5))
     step = statistics.median(times["whole"])
     ratios = [a / b for a, b in zip(*times.values(), strict=True)]
     device = jax.devices()[0]
@@ -47,39 +41,16 @@ def main() -> None:
 
 def _steps(options: argparse.Namespace) -> tuple[Callable, Callable]:
     """Two functions without arguments that each run one step and return something to wait for."""
-    config = Config(batch_size=options.batch)
-    config.model = Model(
-        name=options.network, dtype=options.dtype, input_size=(options.size, options.size)
+    task = Task(
+        options.network,
+        options.batch,
+        options.classes,
+        options.size,
+        options.dtype,
+        precision="highest",
     )
-    mesh = parallel.make_mesh()
-    module, card = make_module(config), make_card(config)
-    optimizer = make_optimizer(config.optimizer)
-    state = init_state(
-        config,
-        module,
-        card,
-        optimizer,
-        classes=options.classes,
-        mesh=mesh,
-    )
-    step = make_train_step(module, card, make_objective(config, options.classes), optimizer, seed=0)
-    mapped = parallel.map_step(step, mesh, state, how="shard_map")
-    rng = np.random.default_rng(0)
-    shape = (options.batch, 1, *card.input_size, 3)
-    batch = parallel.global_batch(
-        mesh,
-        {
-            "image": rng.integers(0, 256, shape, dtype=np.uint8),
-            "label": rng.integers(0, options.classes, shape[:2]).astype(np.int32),
-        },
-    )
-    holder = [state]
-
-    def whole():
-        holder[0], metrics = mapped(holder[0], batch)
-        return metrics
-
-    return whole, _backbone_only(module, card, state, mesh, batch)
+    whole = JaxStep(task)
+    return whole, _backbone_only(whole.module, whole.card, whole.state, whole.mesh, whole.batch)
 
 
 def _backbone_only(module, card, state, mesh, batch) -> Callable:
@@ -106,16 +77,6 @@ def _backbone_only(module, card, state, mesh, batch) -> Callable:
         return metrics
 
     return run
-
-
-def _seconds(step: Callable, repeat: int = 5) -> float:
-    """Seconds of one run, after one that does not count."""
-    jax.block_until_ready(step())
-    start = time.perf_counter()
-    for _ in range(repeat):
-        last = step()
-    jax.block_until_ready(last)
-    return (time.perf_counter() - start) / repeat
 
 
 if __name__ == "__main__":
