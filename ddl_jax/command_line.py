@@ -44,8 +44,10 @@ def train(argv: Sequence[str]) -> None:
     if command.config is None:
         print(__doc__, train.__doc__, command.flags, sep="\n")
         return
+    from ddl_jax import compilation_cache
     from ddl_jax.training.loop import train_and_evaluate  # after the cheap checks: it is slow
 
+    compilation_cache.enable()
     train_and_evaluate(command.config, command.workdir)
 
 
@@ -62,8 +64,10 @@ def evaluate(argv: Sequence[str]) -> None:
     if not command.workdir:
         print(evaluate.__doc__, command.flags, sep="\n")
         return
+    from ddl_jax import compilation_cache
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
 
+    compilation_cache.enable()
     print(
         evaluate_workdir(
             command.workdir,

@@ -52,6 +52,7 @@ def load(
     *,
     path: str,
     allowed: Mapping[str, Callable[..., Any] | str] | None = None,
+    mentioned: tuple[str, ...] = (),
     persistent_load: Callable[[Any], Any] | None = None,
     encoding: str = "bytes",
 ) -> Any:
@@ -65,6 +66,8 @@ def load(
       path: the file's name, for messages.
       allowed: "module.name" to the function that stands in for it, or to a string where the file
         only mentions the name. Neither may return an object that can be told to run something.
+      mentioned: beginnings of names that come back as strings: a file may mention them, and is
+        damaged if it calls one.
       persistent_load: resolves persistent ids; without it they are refused.
       encoding: of Python 2 strings; "bytes" leaves them bytes, as JPEG files in `.bin` need.
 
@@ -77,7 +80,7 @@ def load(
     names = {**_PLAIN, **(allowed or {})}
     try:
         _check_memo(file)
-        return _Unpickler(file, path, names, persistent_load, encoding).load()
+        return _Unpickler(file, path, names, mentioned, persistent_load, encoding).load()
     except UserError:
         raise
     except _DAMAGED as error:
@@ -96,14 +99,17 @@ def _check_memo(file: BinaryIO) -> None:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file, path, names, persistent_load, encoding):
+    def __init__(self, file, path, names, mentioned, persistent_load, encoding):
         super().__init__(file, encoding=encoding)
         self._path = path
         self._names = names
+        self._mentioned = mentioned
         self._persistent_load = persistent_load
 
     def find_class(self, module: str, name: str) -> Constructor | str:
         full_name = f"{module}.{name}"
+        if full_name.startswith(self._mentioned):
+            return full_name
         if full_name not in self._names:
             raise UserError(
                 f"{self._path}: the pickle in it asks for {full_name!r}, which is not plain data; "

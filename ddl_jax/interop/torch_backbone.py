@@ -1,5 +1,7 @@
 """Weights of our backbones in their PyTorch authors' own checkpoints, both ways."""
 
+import dataclasses
+import hashlib
 import os
 from typing import Any
 
@@ -13,6 +15,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.interop.torch_checkpoint import read_torch_checkpoint
 from ddl_jax.interop.torch_layers import names_by_order
 from ddl_jax.interop.torch_names import Naming, naming_of
+from ddl_jax.interop.torch_origin import Origin, find_origin, network_of
 from ddl_jax.interop.torch_writer import write_torch_checkpoint
 from ddl_jax.models import create_backbone
 
@@ -22,31 +25,67 @@ _COUNTER = "num_batches_tracked"
 _Path = tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class TorchWeights:
+    """What a PyTorch checkpoint gave a backbone.
+
+    Attributes:
+      variables: `{"params": ..., "batch_stats": ...}`, float32.
+      placed: for every variable its path, the tensor it came from and the tensor's shape.
+      left: tensors that are no part of the network: its head.
+      origin: whose names the file has.
+      sha256: of the file, in hexadecimal digits.
+    """
+
+    variables: dict[str, Any]
+    placed: list[tuple[str, str, tuple[int, ...]]]
+    left: list[str]
+    origin: Origin
+    sha256: str
+
+    def report(self) -> str:
+        """Which tensor went where, a line each."""
+        lines = [f"{theirs} {shape} -> {ours}" for ours, theirs, shape in self.placed]
+        return "\n".join([*lines, *(f"{name} left out" for name in self.left)])
+
+
 def load_torch_backbone(
     path: epath.PathLike, name: str, *, input_size: tuple[int, int] = (112, 112)
 ) -> dict[str, Any]:
     """Reads the weights of a backbone from a PyTorch checkpoint, without PyTorch.
 
+    The variables of `read_torch_backbone`, which see.
+    """
+    return read_torch_backbone(path, name, input_size=input_size).variables
+
+
+def read_torch_backbone(
+    path: epath.PathLike, name: str, *, input_size: tuple[int, int] = (112, 112)
+) -> TorchWeights:
+    """Reads the weights of a backbone from a PyTorch checkpoint, and tells which went where.
+
     Args:
       path: a `.pt`, `.pth` or `.ckpt` file. Tensors are found by the names of the backbone's
-        authors (insightface's arcface_torch for `iresnet*` and `mbf*`, TFace and AdaFace for
-        `ir_*`) or, where most of its names are unknown, by the order of the layers, their kinds and
-        shapes (not `ir_*`, whose files list the last layers first). Of a Lightning module's
-        `model.*` and `head.*` the model is taken.
+        authors (insightface's arcface_torch for `iresnet*` and `mbf*`, MagFace for
+        `magface_iresnet*`, TFace, AdaFace and CVLface for `ir_*`), behind the prefixes of
+        `torch_origin`, or, where most of its names are unknown, by the order of the layers, their
+        kinds and shapes (not `ir_*`, whose files list the last layers first).
       name: of the backbone, as in `create_backbone`.
       input_size: `(height, width)` the network was made for; its last layers depend on them.
 
     Returns:
-      `{"params": ..., "batch_stats": ...}`, float32, for `create_backbone(name)` with the embedding
-      size the file has.
+      The weights for `create_backbone(name)` with the embedding size the file has.
 
     Raises:
       UserError: the file is not a checkpoint, or a tensor is missing, unexpected or of another
-        shape; the message names the first.
+        shape; the message names the first, and the network the names are of.
     """
-    state = _without_head(read_torch_checkpoint(path))
-    tensors = {key: value for key, value in state.items() if not key.endswith(_COUNTER)}
+    state = read_torch_checkpoint(path)
+    origin = find_origin(state)
+    tensors = {key: v for key, v in _own(state, origin).items() if not key.endswith(_COUNTER)}
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
+    if (other := network_of(origin, tensors)) not in ("", name):
+        where += f" (its names are those of {other})"
     expected = _expected_variables(name, None, input_size)
     naming = naming_of(name)
     names = _find_names(naming, expected, tensors, where)
@@ -54,7 +93,7 @@ def load_torch_backbone(
     size = tensors[names["batch_stats", "features", "mean"]].shape
     if len(size) == 1:
         expected = _expected_variables(name, size[0], input_size)
-    loaded = {}
+    loaded, placed = {}, []
     for path_in_flax, variable in expected.items():
         tensor = tensors[names[path_in_flax]]
         value = _to_flax(tensor)
@@ -65,18 +104,41 @@ def load_torch_backbone(
                 "check the network's name and the input size"
             )
         loaded[path_in_flax] = jnp.asarray(value.reshape(variable.shape), jnp.float32)
-    return traverse_util.unflatten_dict(loaded)
+        placed.append(("/".join(path_in_flax), origin.prefix + names[path_in_flax], tensor.shape))
+    used = {tensor for _, tensor, _ in placed}
+    left = [tensor for tensor in state if tensor not in used and not tensor.endswith(_COUNTER)]
+    variables = traverse_util.unflatten_dict(loaded)
+    return TorchWeights(variables, placed, left, origin, file_sha256(path))
 
 
-def _without_head(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The network of a training module that holds it as `model` beside its `head`."""
-    if {name.partition(".")[0] for name in state} not in ({"model"}, {"model", "head"}):
-        return state
-    return {
-        name.removeprefix("model."): value
-        for name, value in state.items()
-        if name.startswith("model.")
-    }
+def file_sha256(path: epath.PathLike) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with epath.Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _own(state: dict[str, np.ndarray], origin: Origin) -> dict[str, np.ndarray]:
+    """The tensors of the network under their names without the prefix."""
+    prefix = origin.prefix
+    own = {name: value for name, value in state.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in own.items()}
+
+
+def recognise_torch_backbone(path: epath.PathLike) -> tuple[str, Origin]:
+    """The backbone whose names a PyTorch checkpoint has, and whose checkpoint it looks like.
+
+    Raises:
+      UserError: it is no checkpoint, or no backbone has such names.
+    """
+    state = read_torch_checkpoint(path)
+    origin = find_origin(state)
+    name = network_of(origin, _own(state, origin))
+    if not name:
+        raise UserError(
+            f"{os.fspath(path)}: its names are of no network known here, the first is "
+            f"{next(iter(state))!r}: give the network's name to read it layer by layer"
+        )
+    return name, origin
 
 
 def _find_names(

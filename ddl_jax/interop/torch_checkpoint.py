@@ -77,8 +77,9 @@ _ReadStorage = Callable[[_Storage], bytes]
 def read_torch_checkpoint(path: epath.PathLike) -> dict[str, np.ndarray]:
     """Reads the state dict in a PyTorch checkpoint.
 
-    The file holds a state dict or a dict with one under "state_dict"; a "module." that
-    `DataParallel` put before every name is dropped.
+    The file holds a state dict or a dict with one under "state_dict", or under
+    "state_dict_backbone" as arcface_torch's own checkpoints; a "module." that `DataParallel` put
+    before every name is dropped. Lightning's checkpoints mention its classes; they stay names.
 
     Args:
       path: of the file.
@@ -198,7 +199,12 @@ def _load_pickle(file: BinaryIO, path: str, storages: dict[str, _Storage] | None
         raise UserError(f"{path}: a storage this reader does not know, {pid!r}: {_RESAVE}")
 
     return restricted_pickle.load(
-        file, path=path, allowed=_ALLOWED, persistent_load=storage, encoding="utf-8"
+        file,
+        path=path,
+        allowed=_ALLOWED,
+        mentioned=("pytorch_lightning.", "lightning."),
+        persistent_load=storage,
+        encoding="utf-8",
     )
 
 
@@ -232,8 +238,9 @@ _ALLOWED: dict[str, Callable[..., Any] | str] = {
 
 
 def _state_dict(contents: Any, path: str) -> dict[str, _Tensor]:
-    if isinstance(contents, dict) and isinstance(contents.get("state_dict"), dict):
-        contents = contents["state_dict"]
+    for key in ("state_dict", "state_dict_backbone"):
+        if isinstance(contents, dict) and isinstance(contents.get(key), dict):
+            contents = contents[key]
     if not isinstance(contents, dict) or not contents:
         raise UserError(f"{path}: holds no state dict: {_RESAVE}")
     for name, tensor in contents.items():

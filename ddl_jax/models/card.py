@@ -25,6 +25,7 @@ class ModelCard:
         `normalised = (pixel - mean) / deviation`.
       embedding_size: length of an embedding.
       source: where the weights come from, free text.
+      sha256: of the file they were read from, in hexadecimal digits; empty where there is none.
 
     Raises:
       UserError: a value that no network can have.
@@ -37,6 +38,7 @@ class ModelCard:
     deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
     embedding_size: int = 512
     source: str = ""
+    sha256: str = ""
 
     def __post_init__(self):
         # JSON brings lists; tuples keep the card hashable and equal to the one written.

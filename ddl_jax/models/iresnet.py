@@ -3,9 +3,10 @@
 Duta et al., "Improved Residual Networks for Image and Video Recognition", ICPR 2021
 (arXiv 2004.04989). Layers, numbers and initialisation are those of the projects, so that their
 weights fit. IResNet is insightface's (`recognition/arcface_torch/backbones/iresnet.py`):
-convolutions normal(0, 0.1), linear layer as torch's default. IR and IR-SE are those of TFace and
-AdaFace (`model_irse.py`, `net.py`), the same but for what the fields of `IResNet` say. BatchNorm
-starts at scale 1 and bias 0, PReLU slopes at 0.25.
+convolutions normal(0, 0.1), linear layer as torch's default. MagFace's (`models/iresnet.py`) has
+another BatchNorm and other first convolutions. IR and IR-SE are those of TFace and AdaFace
+(`model_irse.py`, `net.py`), the same but for what the fields of `IResNet` say. BatchNorm starts at
+scale 1 and bias 0, PReLU slopes at 0.25.
 """
 
 import functools
@@ -101,6 +102,8 @@ class IResNet(nn.Module):
         parameters, at stride 2 it takes every other pixel; the last BatchNorm has neither scale nor
         bias; convolutions and the linear layer start with variance 2 / fan-out, its bias with 0.
       squeeze_excite: every block ends in a `SqueezeExcite`.
+      fan_out: convolutions start with variance 2 / fan-out, as in `ir`.
+      momentum, epsilon: of every `BatchNorm`.
     """
 
     depths: tuple[int, ...]
@@ -116,6 +119,9 @@ class IResNet(nn.Module):
     remat: tuple[int, ...] = ()
     ir: bool = False
     squeeze_excite: bool = False
+    fan_out: bool = False
+    momentum: float = 0.9
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -130,9 +136,15 @@ class IResNet(nn.Module):
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
         """
         norm = functools.partial(
-            BatchNorm, mode=self.batch_norm, group=self.batch_norm_group, axis_name=self.axis_name
+            BatchNorm,
+            mode=self.batch_norm,
+            group=self.batch_norm_group,
+            axis_name=self.axis_name,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
         )
-        kernel_init = kaiming_normal if self.ir else nn.initializers.normal(0.1)
+        fan_out = self.ir or self.fan_out
+        kernel_init = kaiming_normal if fan_out else nn.initializers.normal(0.1)
         convolution = functools.partial(_convolution, kernel_init=kernel_init, dtype=self.dtype)
 
         x = images.astype(self.dtype)

@@ -12,6 +12,8 @@ from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 
 _IR = functools.partial(IResNet, ir=True)
+# 0.9 there is the share of the new value.
+_MAGFACE = functools.partial(IResNet, fan_out=True, momentum=0.1, epsilon=2e-5)
 
 # A name stands for a module class with the fields fixed that make up the architecture; the
 # class's other fields are the options, the embedding size among them.
@@ -26,6 +28,10 @@ _BACKBONES: dict[str, functools.partial[nn.Module]] = {
     "iresnet_tiny": functools.partial(
         IResNet, depths=(1, 1, 1, 1), widths=(16, 32, 64, 128), stem_width=8, stem_stride=2
     ),
+    "magface_iresnet18": functools.partial(_MAGFACE, depths=(2, 2, 2, 2)),
+    "magface_iresnet34": functools.partial(_MAGFACE, depths=(3, 4, 6, 3)),
+    "magface_iresnet50": functools.partial(_MAGFACE, depths=(3, 4, 14, 3)),
+    "magface_iresnet100": functools.partial(_MAGFACE, depths=(3, 13, 30, 3)),
     "ir_18": functools.partial(_IR, depths=(2, 2, 2, 2)),
     "ir_34": functools.partial(_IR, depths=(3, 4, 6, 3)),
     "ir_50": functools.partial(_IR, depths=(3, 4, 14, 3)),
@@ -82,9 +88,11 @@ def create_backbone(
 
     Args:
       name: one of `BACKBONES`. `iresnet18/34/50/100/200` are insightface's, `iresnet_tiny` is made
-        of the same blocks for a quick start on CPU. `ir_18/34/50/101` and `ir_se_50/101` are those
-        of TFace and AdaFace. `mobilefacenet` is the paper's, with PReLU; `mobilefacenet_relu6` a
-        form in use, `mbf` and `mbf_large` are insightface's; see `mobilefacenet.MobileFaceNet`.
+        of the same blocks for a quick start on CPU; `magface_iresnet18/34/50/100` are MagFace's,
+        whose BatchNorm has another momentum and epsilon. `ir_18/34/50/101` and `ir_se_50/101` are
+        those of TFace and AdaFace. `mobilefacenet` is the paper's, with PReLU;
+        `mobilefacenet_relu6` a form in use, `mbf` and `mbf_large` are insightface's; see
+        `mobilefacenet.MobileFaceNet`.
       embedding_size: length of an embedding; None for the network's own, 512, or 128 of the
         MobileFaceNets.
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.

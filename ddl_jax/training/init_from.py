@@ -14,7 +14,7 @@ from ddl_jax.config import Config
 from ddl_jax.data.source import Source, Subset
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import embed
-from ddl_jax.interop import load_torch_backbone
+from ddl_jax.interop import TorchWeights, read_torch_backbone
 from ddl_jax.models import ModelCard
 from ddl_jax.training.checkpoint import Checkpoints, Meta, newest_step
 from ddl_jax.training.state import TrainState, init_backbone, make_module, padded_classes
@@ -31,13 +31,13 @@ class Start:
     Attributes:
       path: a work directory of ours, or a file of PyTorch's.
       step, meta: of our checkpoint; None for a file of PyTorch's.
-      variables: of the backbone, for a file of PyTorch's: it is small enough to be read at once.
+      weights: of a file of PyTorch's: it is small enough to be read at once.
     """
 
     path: str
     step: int | None = None
     meta: Meta | None = None
-    variables: Any = None
+    weights: TorchWeights | None = None
 
 
 def check(config: Config, card: ModelCard) -> Start:
@@ -55,9 +55,9 @@ def check(config: Config, card: ModelCard) -> Start:
                 f"config.init_from.head is 'keep' but {path} has no class centres of ours; "
                 "choose class_means or reset"
             )
-        variables = load_torch_backbone(path, card.network, input_size=card.input_size)
-        _check_shapes(variables, config, card)
-        return Start(path, variables=variables)
+        weights = read_torch_backbone(path, card.network, input_size=card.input_size)
+        _check_shapes(weights.variables, config, card)
+        return Start(path, weights=weights)
     if not epath.Path(path).is_dir():
         raise UserError(
             f"config.init_from.path: {path!r} is a file; give a work directory, or weights that "
@@ -72,7 +72,7 @@ def check(config: Config, card: ModelCard) -> Start:
 
 def _check_same_model(theirs: ModelCard, ours: ModelCard, path: str) -> None:
     for field in dataclasses.fields(ModelCard):
-        if field.name == "source":
+        if field.name in ("source", "sha256"):
             continue
         there, here = getattr(theirs, field.name), getattr(ours, field.name)
         if there != here:
@@ -80,6 +80,21 @@ def _check_same_model(theirs: ModelCard, ours: ModelCard, path: str) -> None:
                 f"config.init_from.path: {path} is of another model: its {field.name} is {there}, "
                 f"the config's is {here}; set config.model to the checkpoint's"
             )
+
+
+def advice(start: Start, card: ModelCard) -> str:
+    """What the authors of PyTorch weights want of an image, where the run's card says otherwise."""
+    origin = start.weights.origin if start.weights is not None else None
+    if origin is None or origin.colour is None:
+        return ""
+    theirs = (origin.colour, origin.mean, origin.deviation)
+    if theirs == (card.colour, card.mean, card.deviation):
+        return ""
+    return (
+        f"ATTENTION: {start.path} is saved as {origin.project} saves, whose networks want "
+        f"colour={origin.colour}, mean={origin.mean}, deviation={origin.deviation}; config.model "
+        f"has {card.colour}, {card.mean}, {card.deviation}"
+    )
 
 
 def check_head(start: Start, config: Config, meta: Meta) -> None:
@@ -111,7 +126,8 @@ def apply(
 ) -> TrainState:
     """The state of step 0 with the backbone, and the head as `init_from.head` says, taken over."""
     if start.step is None:
-        backbone, batch_stats = start.variables["params"], start.variables["batch_stats"]
+        variables = start.weights.variables
+        backbone, batch_stats = variables["params"], variables["batch_stats"]
         old_heads = None
     else:
         backbone, batch_stats, old_heads = _read(start, state, mesh)

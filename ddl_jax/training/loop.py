@@ -22,7 +22,7 @@ from ddl_jax.evaluation.evaluate import (
     write_evaluation,
 )
 from ddl_jax.evaluation.files import write_atomically
-from ddl_jax.training import identities
+from ddl_jax.training import identities, init_from
 from ddl_jax.training.checkpoint import Checkpoints, config_path
 from ddl_jax.training.metrics import MetricWriter, Progress, Stopwatch, read_metrics
 from ddl_jax.training.optimizer import make_schedule
@@ -125,6 +125,9 @@ def _write_start(run: Run) -> epath.Path | None:
         run.workdir.mkdir(parents=True, exist_ok=True)
         write_atomically(config_path(run.workdir), config_lib.to_json(run.config).encode())
         identities.write(run.workdir, run.source.index)
+        if run.start is not None and run.start.weights is not None:
+            report = f"{run.start.weights.report()}\n".encode()
+            write_atomically(run.workdir / "weights.txt", report)
     except OSError as error:
         raise UserError(
             f"--workdir={run.workdir} cannot be written: {error.strerror or error}; give another"
@@ -169,6 +172,8 @@ def _describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path |
             "ATTENTION: no config.init_from.path; distillation is made for a recognizer that has "
             "learned already, one trained on easy faces"
         )
+    if run.start is not None and (advice := init_from.advice(run.start, run.card)):
+        lines.append(advice)
     if seen := run.seen:
         lines.append(identities.warning(seen))
     return "\n".join(lines)

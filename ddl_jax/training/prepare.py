@@ -162,6 +162,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     # A run that goes on has its weights already: those it began with may be gone by now.
     begins = bool(config.init_from.path) and saved is None
     start = init_from.check(config, card) if begins else None
+    card = dataclasses.replace(card, sha256=_weights_hash(workdir, saved, start))
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
     source = open_source(config.data, config.synthetic)
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
@@ -194,6 +195,14 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     _check_evaluations(run, saved or 0)
     run.check_step()
     return run
+
+
+def _weights_hash(workdir: epath.Path, saved: int | None, start: init_from.Start | None) -> str:
+    """The hash of the PyTorch file a run starts from, or started from: it may be gone by now."""
+    if saved is not None:
+        with Checkpoints(workdir, read_only=True) as checkpoints:
+            return ModelCard.from_json(checkpoints.read_meta(saved).card).sha256
+    return start.weights.sha256 if start is not None and start.weights is not None else ""
 
 
 def identities_hash(index: RecordIndex) -> str:

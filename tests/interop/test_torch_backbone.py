@@ -1,5 +1,6 @@
 """Insightface's numbers come out of insightface's files."""
 
+import hashlib
 import pathlib
 import zlib
 
@@ -7,15 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from golden_weights import backbone_weights, iresnet_weights
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import (
     load_torch_backbone,
+    read_torch_backbone,
     read_torch_checkpoint,
+    recognise_torch_backbone,
     save_torch_backbone,
     write_torch_checkpoint,
 )
+from ddl_jax.interop.torch_names import naming_of
+from ddl_jax.interop.torch_origin import find_origin, network_of
 from ddl_jax.models import create_backbone
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -108,6 +114,72 @@ def test_the_model_of_a_lightning_module_is_read(backbones, tmp_path):
         load_torch_backbone(tmp_path / file, "ir_18") for file in ("bare.pt", "module.ckpt")
     )
     jax.tree.map(np.testing.assert_array_equal, bare, inside)
+
+
+WRAPPED = [
+    # MagFace's two ways of training, CVLface, AdaFace's Lightning module.
+    ("features.module.", ["module.fc.weight"], "MagFace"),
+    ("module.features.", ["module.fc.weight"], "MagFace"),
+    ("net.", [], "CVLface"),
+    ("model.", ["head.kernel", "head.t"], "AdaFace (Lightning)"),
+]
+
+
+@pytest.mark.parametrize("prefix, heads, project", WRAPPED)
+def test_the_projects_are_known_by_their_prefixes(prefix, heads, project, golden, tmp_path):
+    path = tmp_path / "weights.pth"
+    weights = iresnet_weights(golden["iresnet18_keys"])
+    head = dict.fromkeys(heads, np.zeros((3, 512), np.float32))
+    write_torch_checkpoint(path, {f"{prefix}{n}": v for n, v in weights.items()} | head)
+    name, origin = recognise_torch_backbone(path)
+    assert (name, origin.project) == (
+        "magface_iresnet18" if project == "MagFace" else "iresnet18",
+        project,
+    )
+    found = read_torch_backbone(path, name)
+    assert sorted(tensor.rpartition(".")[2] for tensor in found.left) == sorted(
+        head.rpartition(".")[2] for head in heads
+    )
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    conv1 = found.variables["params"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(conv1, weights["conv1.weight"].transpose(2, 3, 1, 0))
+    shown = prefix.removeprefix("module.") + "conv1.weight (64, 3, 3, 3) -> params/conv1/kernel"
+    assert shown in found.report().splitlines()
+    assert len(found.placed) == sum("num_batches" not in tensor for tensor in weights)
+
+
+def test_magfaces_networks_have_their_own_epsilon(golden, iresnet18_file):
+    """2e-5 is 1e-5 for variances that are 1e-5 larger."""
+    variables = load_torch_backbone(iresnet18_file, "iresnet18")
+    stats = jax.tree.map_with_path(
+        lambda path, leaf: leaf + 1e-5 if path[-1].key == "var" else leaf, variables["batch_stats"]
+    )
+    wanted = create_backbone("iresnet18").apply(variables | {"batch_stats": stats}, golden["image"])
+    found = create_backbone("magface_iresnet18").apply(variables, golden["image"])
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert (
+        np.abs(found - create_backbone("iresnet18").apply(variables, golden["image"])).max() > 1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["iresnet_tiny", "iresnet34", "iresnet100", "ir_18", "ir_50", "ir_se_101"]
+    + ["mobilefacenet", "mobilefacenet_relu6", "mbf", "mbf_large"],
+)
+def test_networks_are_known_by_their_names(name):
+    images = jax.ShapeDtypeStruct((1, 112, 112, 3), jnp.float32)
+    variables = jax.eval_shape(create_backbone(name).init, jax.random.key(0), images)
+    paths = traverse_util.flatten_dict(variables)
+    names = {naming_of(name).tensor(path[1:]): None for path in paths}
+    assert network_of(find_origin(names), names) == name
+
+
+def test_unknown_names_are_not_recognised(tmp_path):
+    path = tmp_path / "other.pt"
+    write_torch_checkpoint(path, {"net0.weight": np.zeros((3, 2), np.float32)})
+    with pytest.raises(UserError, match="no network known here, the first is 'net0.weight'"):
+        recognise_torch_backbone(path)
 
 
 # Name, key in the golden file, input size.
@@ -210,6 +282,7 @@ def refusal(call, path, name, size=(112, 112)):
 
 def test_refuses_another_network(iresnet18_file, tmp_path):
     too_small = refusal(load_torch_backbone, iresnet18_file, "iresnet34")
+    assert "(its names are those of iresnet18)" in too_small
     assert "no tensor 'layer1.2.bn1.bias' (120 such" in too_small
     # Known names, though they are less than half of those of a network so much deeper.
     assert "has no tensor 'layer1.2" in refusal(load_torch_backbone, iresnet18_file, "iresnet50")

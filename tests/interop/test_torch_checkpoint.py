@@ -237,3 +237,46 @@ def test_a_wrong_byte_is_a_refusal_or_harmless(write, tmp_path):
 def test_torch_has_no_strings(tmp_path):
     with pytest.raises(UserError, match="name: torch has no tensors of type"):
         write_torch_checkpoint(tmp_path / "weights.pt", {"name": np.array(["a"])})
+
+
+def lightning(path, module, call=b""):
+    """A checkpoint with a state dict and a class as the key of a callback, as Lightning's."""
+    write_torch_checkpoint(path, ARRAYS)
+    entries = entries_of(path)
+
+    def plain(value):
+        return pickle.dumps(value, 2)[2:-1]
+
+    callback = pickle.GLOBAL + f"{module}\nModelCheckpoint\n".encode() + call
+    entries["data.pkl"] = b"".join(
+        [
+            pickle.PROTO + b"\x02" + pickle.EMPTY_DICT,
+            plain("callbacks") + pickle.EMPTY_DICT + callback + plain({"best": 0.5}),
+            pickle.SETITEM * 2,
+            plain("state_dict") + entries["data.pkl"][2:-1] + pickle.SETITEM + pickle.STOP,
+        ]
+    )
+    write_zip(path, entries)
+
+
+def test_lightnings_classes_stay_names(tmp_path):
+    path = tmp_path / "module.ckpt"
+    lightning(path, "pytorch_lightning.callbacks.model_checkpoint")
+    assert set(read_torch_checkpoint(path)) == set(ARRAYS)
+    lightning(path, "lightnings.callbacks")
+    assert "asks for 'lightnings.callbacks.ModelCheckpoint'" in refusal(path)
+    lightning(path, "lightning.callbacks", call=pickle.EMPTY_TUPLE + pickle.REDUCE)
+    assert "is damaged" in refusal(path)
+
+
+def test_the_backbone_in_a_checkpoint_of_arcface_torch(tmp_path):
+    path = tmp_path / "checkpoint_gpu_0.pt"
+    write_torch_checkpoint(path, ARRAYS)
+    entries = entries_of(path)
+    parts = [pickle.dumps(value, 2)[2:-1] for value in ("epoch", 3, "state_dict_backbone")]
+    entries["data.pkl"] = b"".join(
+        [pickle.PROTO + b"\x02" + pickle.EMPTY_DICT, parts[0], parts[1], pickle.SETITEM]
+        + [parts[2], entries["data.pkl"][2:-1], pickle.SETITEM, pickle.STOP]
+    )
+    write_zip(path, entries)
+    assert set(read_torch_checkpoint(path)) == set(ARRAYS)

@@ -1,5 +1,6 @@
 """Whole runs, from the command line's settings to the files of a work directory."""
 
+import hashlib
 import json
 import pathlib
 import shutil
@@ -12,7 +13,12 @@ import pytest
 
 from ddl_jax import config as config_lib
 from ddl_jax.errors import UserError
-from ddl_jax.interop import save_torch_backbone
+from ddl_jax.interop import (
+    read_torch_checkpoint,
+    save_torch_backbone,
+    write_torch_checkpoint,
+)
+from ddl_jax.models import create_backbone
 from ddl_jax.training import identities, init_from, train_and_evaluate
 from ddl_jax.training.checkpoint import load_checkpoint
 from ddl_jax.training.evaluate_workdir import evaluate_workdir
@@ -136,8 +142,6 @@ def test_class_means_are_the_mean_directions(pretrained, faces):
     [("iresnet18", 512, "iresnet34"), ("mobilefacenet_relu6", 128, "mobilefacenet")],
 )
 def test_training_starts_from_a_torch_checkpoint(name, size, other, faces, tmp_path):
-    from ddl_jax.models import create_backbone
-
     config = settings("synthetic_ddl", faces)
     config.model.name, config.model.embedding_size = name, size
     config.model.input_size = (112, 112)
@@ -155,8 +159,37 @@ def test_training_starts_from_a_torch_checkpoint(name, size, other, faces, tmp_p
     config.model.name = name
     run = prepare(config, tmp_path / "run")
     assert (run.card.network, run.card.mean[0]) == (name, 123.675)
+    assert run.card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     state = run.first_state()
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], variables["params"])
+
+
+def test_what_went_where_and_the_files_hash_stay_with_the_run(faces, tmp_path, capsys):
+    config = settings("synthetic_ddl", faces, steps=0, init_from__head="reset")
+    config.model.input_size = (32, 32)
+    images = np.zeros((1, 32, 32, 3), np.float32)
+    module = create_backbone(config.model.name, embedding_size=config.model.embedding_size)
+    variables = jax.jit(module.init)(jax.random.key(3), images)
+    path, workdir = tmp_path / "backbone.pt", tmp_path / "run"
+    save_torch_backbone(path, config.model.name, variables)
+    # As AdaFace's Lightning module saves it, whose images are BGR.
+    state = {f"model.{name}": value for name, value in read_torch_checkpoint(path).items()}
+    write_torch_checkpoint(path, state | {"head.t": np.zeros(1, np.float32)})
+    config.init_from.path = str(path)
+    train_and_evaluate(config, workdir)
+    told = capsys.readouterr()
+    assert (
+        "saved as AdaFace (Lightning) saves, whose networks want colour=BGR" in told.out + told.err
+    )
+    report = (workdir / "weights.txt").read_text().splitlines()
+    assert "model.conv1.weight (8, 3, 3, 3) -> params/conv1/kernel" in report
+    assert report[-1] == "head.t left out"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.unlink()
+    config.steps = 1
+    train_and_evaluate(config, workdir)  # it needs the file no more
+    *_, card = load_checkpoint(workdir)
+    assert (card.source, card.sha256) == (str(path), digest)
 
 
 @pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])

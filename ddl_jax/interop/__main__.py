@@ -1,0 +1,73 @@
+"""`python -m ddl_jax.interop show FILE`: whose weights a PyTorch checkpoint holds."""
+
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from ddl_jax import command_line
+from ddl_jax.errors import UserError
+
+
+def main(argv: Sequence[str]) -> None:
+    """`python -m ddl_jax.interop show FILE [--network=NAME] [--input_size=112,112]`
+
+    Prints the network that a PyTorch checkpoint holds, which of its tensors goes where, and the
+    settings that start a run from it.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_string(
+        "network", "", "Its name, where the file's are unknown.", flag_values=values
+    )
+    flags.DEFINE_list("input_size", ["112", "112"], "Height, width in pixels.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
+    try:
+        command = values(list(argv))[1:]
+    except flags.Error as error:
+        raise UserError(str(error).splitlines()[-1]) from error
+    if values.help:
+        print(main.__doc__, values, sep="\n")
+        return
+    if len(command) != 2 or command[0] != "show":
+        given = " ".join(command)
+        raise UserError(f"unknown command {given!r}; write python -m ddl_jax.interop show FILE")
+    sizes = values.input_size
+    if len(sizes) != 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise UserError(f"--input_size is {','.join(sizes)!r}; give height,width in pixels")
+    print(_show(command[1], values.network, (int(sizes[0]), int(sizes[1]))))
+
+
+def _show(path: str, network: str, input_size: tuple[int, int]) -> str:
+    from ddl_jax import interop  # after the cheap checks: jax is slow to import
+
+    if not network:
+        network, _ = interop.recognise_torch_backbone(path)
+    weights = interop.read_torch_backbone(path, network, input_size=input_size)
+    origin = weights.origin
+    embedding_size = weights.variables["batch_stats"]["features"]["mean"].shape[0]
+    settings = {
+        "init_from.path": path,
+        "model.name": network,
+        "model.embedding_size": embedding_size,
+        "model.input_size": f"{input_size[0]},{input_size[1]}",
+    }
+    lines = [weights.report(), "", f"{network}, sha256 {weights.sha256}"]
+    if origin.project:
+        lines.append(f"saved as by {origin.project}")
+    if origin.colour:
+        settings |= {
+            "model.colour": origin.colour,
+            "model.mean": ",".join(map(str, origin.mean)),
+            "model.deviation": ",".join(map(str, origin.deviation)),
+        }
+    else:
+        lines.append(
+            "colour, mean and deviation are not in the file: set config.model to what its authors "
+            "trained with"
+        )
+    lines += [f"--config.{key}={value}" for key, value in settings.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main, sys.argv))
