@@ -1,4 +1,4 @@
-"""What `train.py` and `eval.py` do with a command line."""
+"""What `train.py`, `eval.py` and `export.py` do with a command line."""
 
 import os
 import sys
@@ -83,3 +83,46 @@ def _evaluation_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
     flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)
     flags.DEFINE_string("name", "", "Of an evaluation on other data.", flag_values=values)
+
+
+def export(argv: Sequence[str]) -> None:
+    """`export.py --workdir=DIR --out=FILE [--step=N] [--format=stablehlo|torch] [...]`
+
+    Writes the backbone of a checkpoint for other programs: as StableHLO, one program with the
+    preprocessing and the weights inside, or as a PyTorch state dict under its authors' names. The
+    file is read back and compared with the network, also on --images, before it appears.
+    """
+    from ddl_jax import config
+
+    command = config.parse(argv, define=_export_flags, trains=False)
+    if not command.workdir:
+        print(export.__doc__, command.flags, sep="\n")
+        return
+    if command.config is not None:
+        raise UserError("--config is not for export.py, which takes the run's own; leave it out")
+    from ddl_jax.training.export_workdir import export_workdir
+
+    print(
+        export_workdir(
+            command.workdir,
+            command.flags.out,
+            step=command.flags.step,
+            file_format=command.flags.format,
+            platforms=command.flags.platforms,
+            images=command.flags.images,
+        )
+    )
+
+
+def _export_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("out", "", "The file: .stablehlo, .pt or .pth.", flag_values=values)
+    flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
+    flags.DEFINE_string(
+        "format", "", "stablehlo or torch; what --out ends in tells it.", flag_values=values
+    )
+    flags.DEFINE_list(
+        "platforms", None, "Of stablehlo: some of cpu, cuda, tpu; all.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "images", "", "A folder of images, or one, to compare the file on.", flag_values=values
+    )

@@ -4,5 +4,5 @@
 class UserError(ValueError):
     """A mistake in the user's input: one line: what is wrong, with which value, what to do.
 
-    `train.py` and `eval.py` print the line and exit with status 2, without a traceback.
+    The programs print the line and exit with status 2, without a traceback.
     """

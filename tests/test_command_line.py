@@ -12,6 +12,7 @@ from ddl_jax.config import Config, Data, to_json
 from ddl_jax.errors import UserError
 
 from .data.image_files import write_faces, write_image
+from .training.work_directory import write_work_directory
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDER, DDL = (f"--config={ROOT / 'configs' / name}.py" for name in ("folder", "folder_ddl"))
@@ -139,6 +140,62 @@ def test_a_file_in_place_of_the_data_is_refused(home, capsys):
     _assert_refused(home, capsys, told, config, *arguments)
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> pathlib.Path:
+    """A work directory with a network for images of 32x32 at step 7."""
+    workdir = tmp_path_factory.mktemp("trained")
+    write_work_directory(workdir)
+    return workdir
+
+
+@pytest.mark.parametrize(
+    "told, arguments",
+    [
+        ("--workdir is missing", []),
+        ("nothing is no work directory", ["--workdir=nothing", "--out=a.pt"]),
+        ("has no checkpoint of step 3; it has [7]", ["--out=a.pt", "--step=3"]),
+        ("--step=last", ["--out=a.pt", "--step=last"]),
+        ("--out is missing; give a file that ends in .stablehlo, .pt, .pth", ["--out="]),
+        ("--out=a.onnx ends in none of .stablehlo, .pt, .pth", ["--out=a.onnx"]),
+        ("unknown --format 'onnx'; use one of stablehlo, torch", ["--out=a", "--format=onnx"]),
+        ("no directory 'nothing'", ["--out=nothing/a.stablehlo"]),
+        ("faces is a directory; give", ["--out=faces", "--format=torch"]),
+        ("unknown platform 'gpu'", ["--out=a.stablehlo", "--platforms=cpu,gpu"]),
+        ("platforms are cuda; add cpu", ["--out=a.stablehlo", "--platforms=cuda"]),
+        ("--platforms is for --format=stablehlo", ["--out=a.pt", "--platforms=cpu"]),
+        ("no 'nothing'; give an image", ["--out=a.pt", "--images=nothing"]),
+        ("empty holds no image", ["--out=a.pt", "--images=empty"]),
+        ("0.png is 24x20, the network takes 32x32", ["--out=a.pt", "--images=faces"]),
+        ("0.png is 24x20", ["--out=a.stablehlo", "--images=faces/3/profile/0.png"]),
+        ("corrupt.png is not a readable image", ["--out=a.pt", "--images=corrupt.png"]),
+        ("--config is not for export.py", ["--out=a.pt", FOLDER, "--config.data.path=faces"]),
+        ("flag 'colour'", ["--out=a.pt", "--colour=BGR"]),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused(home, trained, capsys, told, arguments):
+    (home / "empty").mkdir()
+    (home / "corrupt.png").write_bytes(b"\x89PNG")
+    before = _files(home)
+    workdir = [f"--workdir={trained}"] if arguments else []
+    assert command_line.run(command_line.export, ["export.py", *workdir, *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("export.py: ") and told in printed.err
+    assert printed.err.count("\n") == 1 and not printed.out
+    assert _files(home) == before
+
+
+@pytest.mark.parametrize("out, options", [("a.stablehlo", ["--platforms=cpu,cuda"]), ("a.pt", [])])
+def test_an_export_says_what_it_wrote(home, trained, capsys, out, options):
+    write_image(home, "aligned/1/a.png", shape=(32, 32, 3))
+    arguments = [f"--workdir={trained}", f"--out={out}", "--images=aligned", "--step=7", *options]
+    assert command_line.run(command_line.export, ["export.py", *arguments]) == 0
+    assert capsys.readouterr().out == (
+        f"{out}: iresnet_tiny, 16 numbers, lowest cosine 1.000000 over 16 random and 1 given "
+        "images\n"
+    )
+    assert (home / out).is_file()
+
+
 def test_a_remote_path_without_its_library_is_one_line(capsys):
     def main(argv):
         raise ImportError("Please install gcsfs to access Google Storage")
@@ -177,7 +234,12 @@ def test_a_bug_of_ours_is_not_dressed_up_as_a_users_mistake():
 
 
 @pytest.mark.parametrize(
-    "program, flag", [(command_line.train, "--config"), (command_line.evaluate, "--before")]
+    "program, flag",
+    [
+        (command_line.train, "--config"),
+        (command_line.evaluate, "--before"),
+        (command_line.export, "--out"),
+    ],
 )
 def test_help_is_printed(program, flag, capsys):
     assert command_line.run(program, ["program.py", "--help"]) == 0
@@ -205,6 +267,7 @@ def _run(home: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
             [f"{ROOT}/train.py", "--config=none.py", "--workdir=run"],
         ),
         ("eval.py: ", [f"{ROOT}/eval.py", "--workdir=run"]),
+        ("export.py: run is no", [f"{ROOT}/export.py", "--workdir=run", "--out=a.pt"]),
         (
             "ddl_jax.data: 1/a.png is not a readable image",
             ["-m", "ddl_jax.data", "pack", "--path=corrupt", "--out=packed"],

@@ -84,7 +84,7 @@ class ImageFolderSource:
         index = self.index
         path = str(index.paths[number])
         return Record(
-            image=_read(self._root, path),
+            image=read_file(self._root, path),
             label=int(index.labels[number]),
             identity=str(index.identities[number]),
             path=path,
@@ -97,20 +97,31 @@ def _identity(path: str) -> str:
 
 
 def _find_images(root: str) -> list[str]:
-    """Relative paths of all images, in natural order; hidden files and folders are passed over."""
-    folder = epath.Path(root)
-    if not folder.is_dir():
+    """The images of identities."""
+    if not epath.Path(root).is_dir():
         raise UserError(f"no folder {root!r}; give a folder with one sub-folder an identity")
-    try:
-        found = list(_walk(folder, "", ()))
-    except PermissionError as error:
-        raise UserError(f"{error.filename} cannot be read; permit it or leave it out") from error
+    found = find_images(root)
     if not found:
         raise UserError(f"{root} holds no image ({', '.join(_SUFFIXES)}); give identity/.../image")
     loose = next((path for path in sorted(found) if "/" not in path), None)
     if loose:
         raise UserError(f"{root}: {loose} is in no identity's folder; move it to IDENTITY/{loose}")
-    return sorted(found, key=natural_key)
+    return found
+
+
+def find_images(root: str) -> list[str]:
+    """Relative paths of all images, in natural order; hidden files and folders are passed over.
+
+    Args:
+      root: a folder.
+
+    Raises:
+      UserError: a folder that cannot be read, or a file name that is none.
+    """
+    try:
+        return sorted(_walk(epath.Path(root), "", ()), key=natural_key)
+    except PermissionError as error:
+        raise UserError(f"{error.filename} cannot be read; permit it or leave it out") from error
 
 
 def _walk(folder: epath.Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
@@ -137,7 +148,7 @@ def _check(root: str, paths: Sequence[str]) -> list[UserError | int]:
 
     def check(path: str) -> UserError | int:
         try:
-            encoded = _read(root, path)
+            encoded = read_file(root, path)
             decode_image(encoded, path)
         except UserError as error:
             return error
@@ -147,7 +158,8 @@ def _check(root: str, paths: Sequence[str]) -> list[UserError | int]:
         return list(pool.map(check, paths))
 
 
-def _read(root: str, path: str) -> bytes:
+def read_file(root: str, path: str) -> bytes:
+    """The bytes of an image, or one line that says why not."""
     try:
         return (epath.Path(root) / path).read_bytes()
     except OSError as error:

@@ -28,7 +28,7 @@ _STREAM_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 _RESAVE = "save it again with torch.save(model.state_dict(), path)"
 
 # What zipfile raises, NotImplementedError and UnicodeDecodeError among their subclasses.
-_DAMAGED_ARCHIVE = (
+DAMAGED_ARCHIVE = (
     LookupError,
     EOFError,
     RuntimeError,
@@ -129,7 +129,7 @@ def _read(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
 def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
     try:
         archive = zipfile.ZipFile(file)
-    except _DAMAGED_ARCHIVE as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: truncated or damaged ({error}): fetch it again") from error
     names = archive.namelist()
     prefix = next((n.removesuffix("data.pkl") for n in names if n.endswith("/data.pkl")), None)
@@ -141,7 +141,7 @@ def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
             info = archive.getinfo(prefix + entry)
             if size is None or info.file_size == size:
                 return archive.read(info)
-        except _DAMAGED_ARCHIVE as error:
+        except DAMAGED_ARCHIVE as error:
             raise UserError(f"{path}: damaged ({error}): fetch it again") from error
         raise UserError(
             f"{path}: {entry} has {info.file_size} bytes, expected {size}: fetch it again"

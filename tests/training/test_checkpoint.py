@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 import ddl_jax
-from ddl_jax import config as config_lib
 from ddl_jax import losses, parallel
-from ddl_jax.config import Config
 from ddl_jax.errors import UserError
-from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path
-from ddl_jax.training.optimizer import make_optimizer
-from ddl_jax.training.state import init_state, make_card, make_module
+from ddl_jax.training.checkpoint import Checkpoints, Meta
+
+from .work_directory import write_work_directory
 
 META = Meta(card={}, classes=20, identities="i", heads=["shared"], data="d")
 
@@ -46,28 +44,7 @@ def test_only_the_newest_checkpoints_are_kept(trainer, tmp_path):
 def trained(tmp_path_factory):
     """A work directory with one checkpoint of a real backbone."""
     workdir = tmp_path_factory.mktemp("trained")
-    config = Config(devices=1)
-    config.model.name, config.model.embedding_size = "iresnet_tiny", 16
-    config.model.input_size, config.model.colour = (32, 32), "BGR"
-    config.loss.margin, config.seed = "adaface", 1
-    card, module = make_card(config, "a test"), make_module(config)
-    state = init_state(
-        config,
-        module,
-        card,
-        make_optimizer(config.optimizer),
-        classes=3,
-        mesh=parallel.make_mesh(1),
-    )
-    config_path(workdir).write_text(config_lib.to_json(config))
-    with Checkpoints(workdir) as checkpoints:
-        meta = Meta(card.to_json(), 3, "i", ["shared"], "d")
-        state = state.replace(step=jnp.int32(7))
-        state.loss_state["margins"]["shared"] = losses.AdaFaceState(
-            jnp.float32(17.0), jnp.float32(3.0)
-        )
-        checkpoints.save(state, meta)
-    return workdir, state
+    return workdir, write_work_directory(workdir)
 
 
 def test_what_a_margin_remembers_comes_back(trained):
