@@ -70,4 +70,4 @@ def _show(path: str, network: str, input_size: tuple[int, int]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, sys.argv))
+    sys.exit(command_line.run(main, ["ddl_jax.interop", *sys.argv[1:]]))
