@@ -14,7 +14,7 @@ from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card, make_module
 from ddl_jax.training.step import make_train_step
 
-CLASSES, STEPS, SIZE, BATCH = 10, 10, 32, 8
+CLASSES, STEPS, SIZE, BATCH, RATE = 10, 10, 32, 16, 0.002
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not here"),
@@ -33,7 +33,7 @@ def config():
     settings.model = Model(name="iresnet18", embedding_size=64, input_size=(SIZE, SIZE))
     settings.loss.arcface.beyond_pi = "none"  # as arcface_torch
     settings.loss.scale = 16.0
-    settings.optimizer.learning_rate = 0.01
+    settings.optimizer.learning_rate = RATE
     return settings
 
 
@@ -79,7 +79,7 @@ def torchs(start, folder):
     centers = torch.tensor(start.params["heads"]["shared"]["class_centers"][:CLASSES])
     centers = torch.nn.Parameter(centers)
     trained = [p for p in (*model.parameters(), centers) if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=0.01, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(trained, lr=RATE, momentum=0.9, weight_decay=5e-4)
     losses = []
     for images, labels in zip(*batches(), strict=True):
         pixels = torch.tensor(images).permute(0, 3, 1, 2).float()
@@ -107,4 +107,4 @@ def test_ten_sgd_steps_of_iresnet18_are_pytorchs(tmp_path):
         at.params["heads"]["shared"]["class_centers"][:CLASSES] for at in (start, state)
     )
     np.testing.assert_allclose(our_centers, centers, atol=1e-3)
-    assert np.abs(our_centers - ours_at_first).max() > 0.01 and losses[-1] != losses[0]
+    assert np.abs(our_centers - ours_at_first).max() > 0.002 and losses[-1] != losses[0]
