@@ -29,7 +29,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "interrupted; the same command goes on from the last checkpoint, if there is one yet",
+            "interrupted; the same command starts again, training from its last checkpoint",
             file=sys.stderr,
         )
         return 130

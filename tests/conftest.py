@@ -4,6 +4,8 @@ import os
 
 # Before jax is imported anywhere: the platform cannot change afterwards.
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Not the user's own compiled programs, neither here nor in the programs that tests start.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
 import jax  # noqa: E402
 from absl import flags  # noqa: E402

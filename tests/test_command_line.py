@@ -209,7 +209,7 @@ def test_an_interrupted_program_says_how_to_go_on(capsys):
         raise KeyboardInterrupt
 
     assert command_line.run(main, ["train.py"]) == 130
-    assert "goes on from the last checkpoint" in capsys.readouterr().err
+    assert "training from its last checkpoint" in capsys.readouterr().err
 
 
 def test_a_program_that_ends_well_exits_with_0(capsys):
