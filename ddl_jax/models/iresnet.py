@@ -93,6 +93,8 @@ class IResNet(nn.Module):
       embedding_size: length of an embedding.
       dtype: of the convolutions; parameters, statistics and the linear layer stay float32.
       batch_norm, axis_name: see `blocks.BatchNorm`.
+      frozen_stages: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
+        "stage1", ..., "embedding"; see `parts.backbone_parts`.
       dropout: rate before the linear layer; above 0, training needs `rngs={"dropout": key}`.
       remat: recompute every block in the backward pass: less memory, about a third more work.
       ir: TFace's and AdaFace's form. Where a block keeps the number of channels its shortcut has no
@@ -109,6 +111,7 @@ class IResNet(nn.Module):
     dtype: Any = jnp.float32
     batch_norm: str = "global"
     axis_name: str | None = None
+    frozen_stages: tuple[str, ...] = ()
     dropout: float = 0.0
     remat: bool = False
     ir: bool = False
@@ -126,16 +129,17 @@ class IResNet(nn.Module):
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
         """
-        norm = functools.partial(BatchNorm, mode=self.batch_norm, axis_name=self.axis_name)
         block = nn.remat(IBasicBlock, static_argnums=(2,)) if self.remat else IBasicBlock
         kernel_init = kaiming_normal if self.ir else nn.initializers.normal(0.1)
         convolution = functools.partial(_convolution, kernel_init=kernel_init, dtype=self.dtype)
 
         x = images.astype(self.dtype)
         x = convolution(self.stem_width, 3, self.stem_stride, name="conv1")(x)
+        norm = self._norm("stem")
         x = norm(name="bn1")(x, train)
         x = PReLU(name="prelu")(x)
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), 1):
+            norm = self._norm(f"stage{stage}")
             for index in range(depth):
                 stride = 2 if index == 0 else 1
                 x = block(
@@ -147,6 +151,7 @@ class IResNet(nn.Module):
                     self.squeeze_excite,
                     name=f"layer{stage}_{index}",
                 )(x, train)
+        norm = self._norm("embedding")
         x = norm(name="bn2")(x, train)
         x = flatten_channels_first(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -155,3 +160,8 @@ class IResNet(nn.Module):
         x = linear(self.embedding_size, name="fc")(x)
         x = norm(learn_scale=False, affine=not self.ir, name="features")(x, train)
         return x.astype(jnp.float32)
+
+    def _norm(self, part: str) -> Callable[..., nn.Module]:
+        """Makes the BatchNorms of a part."""
+        mode = "frozen" if part in self.frozen_stages else self.batch_norm
+        return functools.partial(BatchNorm, mode=mode, axis_name=self.axis_name)

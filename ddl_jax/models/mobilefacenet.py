@@ -151,6 +151,8 @@ class MobileFaceNet(nn.Module):
       embedding_size: length of an embedding.
       dtype: of the convolutions; parameters, statistics and the last layer stay float32.
       batch_norm, axis_name: see `blocks.BatchNorm`.
+      frozen_stages: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
+        "stage1", ..., "embedding"; see `parts.backbone_parts`.
       dropout: rate before the last layer; above 0, training needs `rngs={"dropout": key}`.
       remat: recompute every block in the backward pass: less memory, about a third more work.
     """
@@ -171,6 +173,7 @@ class MobileFaceNet(nn.Module):
     dtype: Any = jnp.float32
     batch_norm: str = "global"
     axis_name: str | None = None
+    frozen_stages: tuple[str, ...] = ()
     dropout: float = 0.0
     remat: bool = False
 
@@ -186,12 +189,11 @@ class MobileFaceNet(nn.Module):
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
         """
-        norm = functools.partial(BatchNorm, mode=self.batch_norm, axis_name=self.axis_name)
-        layer = functools.partial(ConvNormAct, norm=norm, dtype=self.dtype)
         block = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
         act = self.activation
 
         x = images.astype(self.dtype)
+        layer = self._layer("stem")
         x = layer(self.stem_width, 3, 2, activation=act, name="stem")(x, train)
         first = "relu" if self.second == "separable" else act
         if self.second:
@@ -200,11 +202,14 @@ class MobileFaceNet(nn.Module):
             x = second(x, train)
         if self.second == "separable":
             x = layer(self.stem_width, 1, 1, activation=first, name="stem_pointwise")(x, train)
-        blocks = [(stage, index) for stage in self.stages for index in range(stage.depth)]
-        for number, (stage, index) in enumerate(blocks):
+        stages = enumerate(self.stages, 1)
+        blocks = [(part, stage, index) for part, stage in stages for index in range(stage.depth)]
+        for number, (part, stage, index) in enumerate(blocks):
+            layer = self._layer(f"stage{part}")
             stride = stage.stride if index == 0 else 1
             own = block(stage.width, stage.expanded, stride, layer, act, name=f"block_{number}")
             x = own(x, train)
+        layer = self._layer("embedding")
         x = layer(self.last_width, 1, 1, activation=act, name="last")(x, train)
         x = layer(None, None, 1, activation="", name="pool")(x, train)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
@@ -215,4 +220,13 @@ class MobileFaceNet(nn.Module):
             kernel_init=kaiming_normal,
             name="embedding",
         )(x)
-        return norm(name="features")(x, train)
+        return self._norm("embedding")(name="features")(x, train)
+
+    def _layer(self, part: str) -> Callable[..., nn.Module]:
+        """Makes the layers of a part."""
+        return functools.partial(ConvNormAct, norm=self._norm(part), dtype=self.dtype)
+
+    def _norm(self, part: str) -> Callable[..., nn.Module]:
+        """Makes the BatchNorms of a part."""
+        mode = "frozen" if part in self.frozen_stages else self.batch_norm
+        return functools.partial(BatchNorm, mode=mode, axis_name=self.axis_name)

@@ -10,6 +10,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.models.blocks import BATCH_NORM_MODES
 from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
+from ddl_jax.models.parts import backbone_parts
 
 _IR = functools.partial(IResNet, ir=True)
 
@@ -66,7 +67,7 @@ _BACKBONES: dict[str, functools.partial[nn.Module]] = {
         embedding_size=512,
     ),
 }
-_OPTIONS = ("batch_norm", "axis_name", "dropout", "remat")
+_OPTIONS = ("batch_norm", "axis_name", "frozen_stages", "dropout", "remat")
 
 BACKBONES = tuple(_BACKBONES)
 
@@ -89,8 +90,10 @@ def create_backbone(
         MobileFaceNets.
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
       **options: `batch_norm` ("global" | "per_device" | "frozen") and `axis_name` (the mapped axis
-        "global" means, None outside a map), both explained at `blocks.BatchNorm`; `dropout`, the
-        rate before the linear layer, 0 by default; `remat`, recompute activations to save memory.
+        "global" means, None outside a map), both explained at `blocks.BatchNorm`; `frozen_stages`,
+        the parts whose BatchNorms alone are "frozen", of the names that `backbone_parts` gives;
+        `dropout`, the rate before the linear layer, 0 by default; `remat`, recompute activations to
+        save memory.
 
     Returns:
       A Flax Linen module.
@@ -117,4 +120,13 @@ def create_backbone(
         if embedding_size < 1:
             raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
         options["embedding_size"] = embedding_size
-    return _BACKBONES[name](dtype=dtype, **options)
+    module = _BACKBONES[name](dtype=dtype, **options)
+    _check_stages(module, name)
+    return module
+
+
+def _check_stages(module: nn.Module, name: str) -> None:
+    parts = tuple(dict.fromkeys(backbone_parts(module).values()))
+    for part in module.frozen_stages:
+        if part not in parts:
+            raise UserError(f"unknown part {part!r} of backbone {name}: use {', '.join(parts)}")
