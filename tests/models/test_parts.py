@@ -56,8 +56,11 @@ IMAGES = jnp.float32(np.random.default_rng(0).normal(size=(4, 16, 12, 3)))
 @pytest.fixture(scope="module", params=SMALL)
 def network(request):
     """A small network of each family, and variables of it."""
-    module = SMALL[request.param]
-    return module, jax.jit(module.init)(jax.random.key(1), IMAGES)
+    module, rng = SMALL[request.param], np.random.default_rng(1)
+    shapes = jax.eval_shape(module.init, jax.random.key(1), IMAGES)
+    # Drawn by jax they would take long to compile.
+    draw = lambda leaf: jnp.float32(rng.uniform(0.1, 0.2, leaf.shape))  # noqa: E731
+    return module, jax.tree.map(draw, shapes)
 
 
 def train(module, variables):
