@@ -203,6 +203,11 @@ class InitFrom:
 
     path: str = ""  # a work directory of ours, or a PyTorch checkpoint; scratch when empty
     head: str = "keep"  # class centres: keep, reset, or class_means of the training data
+    # Of the next three, parts are stem, stage1, ..., embedding (the last layers), head (the class
+    # centres) and backbone (all but the head).
+    frozen: tuple[str, ...] = ()  # parts that do not learn; batch_norm, every BatchNorm, too
+    layer_decay: float = 1.0  # a stage's learning rate is this share of that of what follows it
+    rates: tuple[str, ...] = ()  # "PART=FACTOR" of the learning rate, in place of layer_decay's
 
 
 @dataclasses.dataclass
@@ -554,6 +559,7 @@ _RANGES = {
     "loss.distillation.gamma": (1e-9, math.inf, "at least 1e-9, in one over squared cosines"),
     "loss.distillation.minimum_positive": (-1.0, 1.0, "a cosine, from -1 to 1"),
     "model.dropout": (0.0, 1 - 1e-9, "from 0 to below 1"),
+    "init_from.layer_decay": (1e-9, 1.0, "above 0 and at most 1"),
     "optimizer.momentum": (0.0, 1 - 1e-9, "from 0 to below 1"),
 }
 
@@ -582,6 +588,7 @@ def _validate_data(name: str, data: Data) -> None:
 def _validate_together(config: Config) -> None:
     """What no field can tell alone."""
     _validate_distillation(config.loss.distillation, config.batch_size)
+    _validate_fine_tuning(config)
     if config.batch.kind == "images":
         default = Loss()
         of_ddl = (f"distillation.{key}" for key in vars(default.distillation))
@@ -637,6 +644,53 @@ def _validate_distillation(options: Distillation, batch_size: int) -> None:
             f"{name}.negatives is {options.negatives}; a batch has {batch_size} singles of a "
             f"domain, past_embeddings adds {options.past_embeddings}"
         )
+
+
+def _validate_fine_tuning(config: Config) -> None:
+    settings, default = config.init_from, InitFrom()
+    for key in ("frozen", "layer_decay", "rates"):
+        if not settings.path and getattr(settings, key) != getattr(default, key):
+            raise UserError(
+                f"config.init_from.{key} is for weights that have learned already; give "
+                "config.init_from.path"
+            )
+    if len(set(settings.frozen)) != len(settings.frozen):
+        raise UserError(f"config.init_from.frozen is {settings.frozen}; name every part once")
+    part_rates(settings)
+    if settings.head == "reset" and "head" in settings.frozen:
+        raise UserError(
+            "config.init_from.frozen names 'head', but config.init_from.head=reset makes new class "
+            "centres, which have to learn; choose keep or class_means"
+        )
+    if config.model.batch_norm == "per_device" and {"backbone", "batch_norm"} & {*settings.frozen}:
+        raise UserError(
+            "config.model.batch_norm is 'per_device', but config.init_from.frozen freezes every "
+            "BatchNorm; remove one of them"
+        )
+
+
+def part_rates(settings: InitFrom) -> dict[str, float]:
+    """The factors of `init_from.rates` by part.
+
+    Raises:
+      UserError: an entry is not PART=FACTOR with a factor above 0, or names a part again.
+    """
+    factors: dict[str, float] = {}
+    for entry in settings.rates:
+        part, _, written = entry.partition("=")
+        try:
+            factor = float(written)
+        except ValueError:
+            factor = math.nan
+        if not (part and 0 < factor < math.inf):
+            raise UserError(
+                f"config.init_from.rates has {entry!r}; write PART=FACTOR with a finite factor "
+                "above 0, and parts that do not learn in config.init_from.frozen"
+            )
+        if part in factors:
+            raise UserError(f"config.init_from.rates names {part!r} twice; give it one factor")
+        factors[part] = factor
+    return factors
 
 
 def evaluation_data(config: Config) -> Data:

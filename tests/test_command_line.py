@@ -71,6 +71,10 @@ def _assert_refused(home: pathlib.Path, capsys, told: str, *arguments: str) -> N
         ("batch takes config.batch_size=16 different ones", [DDL, "--config.batch_size=16"]),
         ("no 'nothing'; give a work directory", [DDL, "--config.init_from.path=nothing"]),
         ("profile/1.png' is a file; give", [DDL, "--config.init_from.path=faces/3/profile/1.png"]),
+        (
+            "config.init_from.frozen names 'stage9'; iresnet_tiny has stem, stage1, stage2, ",
+            [DDL, "--config.init_from.path=nothing", "--config.init_from.frozen=stem,stage9"],
+        ),
         ("no folder 'nothing'", [FOLDER, "--config.evaluation.data.path=nothing"]),
         (
             "config.evaluation.data.identities names identity '12'",

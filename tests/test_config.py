@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from ddl_jax import config as config_lib
-from ddl_jax.config import Config, Data, from_json, parse, to_json, validate
+from ddl_jax.config import Config, Data, InitFrom, from_json, parse, to_json, validate
 from ddl_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -167,6 +167,13 @@ def test_rules_are_written_on_the_command_line_as_in_the_guide():
     assert _config("--config.data.domain_rules=").data.domain_rules == ()
 
 
+def test_parts_and_their_rates_are_written_on_the_command_line_as_in_the_guide():
+    rates = "--config.init_from.rates=stage4=0.5,head=10"
+    config = _config("--config.init_from.path=a", rates, "--config.init_from.frozen=stem,stage1")
+    assert config.init_from.frozen == ("stem", "stage1")
+    assert config_lib.part_rates(config.init_from) == {"stage4": 0.5, "head": 10.0}
+
+
 def test_an_override_changes_nothing_else():
     changed = config_lib.changed_keys(_config(), _config("--config.loss.arcface.margin=0.3"))
     assert changed == ["loss.arcface.margin"]
@@ -223,6 +230,9 @@ def test_what_must_not_be_negative_is_not(key):
     assert str(caught.value) == f"config.{key} is -1; it must not be negative"
 
 
+STARTS = {"init_from.path": "runs/before"}
+
+
 @pytest.mark.parametrize(
     "changes, told",
     [
@@ -272,6 +282,28 @@ def test_what_must_not_be_negative_is_not(key):
         ({"optimizer.drop_steps": (5, 5)}, "rising steps"),
         ({"optimizer.drop_steps": (0, 5)}, "rising steps"),
         ({"evaluation.every": -2}, "-1 never"),
+        ({"init_from.frozen": ("stem",)}, "config.init_from.frozen is for weights that have"),
+        ({"init_from.layer_decay": 0.5}, "learned already; give config.init_from.path"),
+        ({"init_from.rates": ("stem=0.1",)}, "config.init_from.rates is for weights that have"),
+        (STARTS | {"init_from.frozen": ("stem", "stem")}, "name every part once"),
+        (STARTS | {"init_from.rates": ("stem=1", "stem=2")}, "names 'stem' twice"),
+        (STARTS | {"init_from.rates": ("stem",)}, "rates has 'stem'; write PART=FACTOR"),
+        (STARTS | {"init_from.rates": ("=0.1",)}, "rates has '=0.1'; write PART=FACTOR"),
+        (STARTS | {"init_from.rates": ("stem=slow",)}, "rates has 'stem=slow'; write"),
+        (STARTS | {"init_from.rates": ("stem=-0.1",)}, "with a finite factor above 0"),
+        (STARTS | {"init_from.rates": ("stem=inf",)}, "rates has 'stem=inf'"),
+        (STARTS | {"init_from.rates": ("stem=nan",)}, "rates has 'stem=nan'"),
+        (STARTS | {"init_from.rates": ("stem=0",)}, "do not learn in config.init_from.frozen"),
+        (STARTS | {"init_from.layer_decay": 0.0}, "layer_decay is 0.0; it must be above 0 and at"),
+        (STARTS | {"init_from.layer_decay": 1.5}, "at most 1"),
+        (
+            STARTS | {"init_from.frozen": ("head",), "init_from.head": "reset"},
+            "head=reset makes new class centres, which have to learn; choose keep or class_means",
+        ),
+        (
+            STARTS | {"init_from.frozen": ("batch_norm",), "model.batch_norm": "per_device"},
+            "model.batch_norm is 'per_device', but config.init_from.frozen freezes every",
+        ),
         ({"model.input_size": (112, 15)}, "16 pixels or more"),
         ({"model.deviation": (1.0, 0.0, 1.0)}, "above 0"),
     ],
@@ -438,10 +470,12 @@ def test_every_changed_key_is_named():
 def test_a_local_run_needs_no_file_that_may_not_be_here():
     config = Config(data=Data(source="tfds", path="faces", domain_rules=("*=easy",)))
     config.init_from.path, config.init_from.head = "runs/pretrain", "class_means"
+    config.init_from.frozen, config.init_from.rates = ("stage5",), ("stage7=0.5",)
     config.evaluation.pairs = ("pairs.csv",)
     local = config_lib.variant(config, "runlocal")
     assert (local.data, config_lib.evaluation_data(local)) == (Data(), Data(split="test"))
-    assert (local.init_from.path, local.evaluation.pairs) == ("", ())
+    assert (local.init_from, local.evaluation.pairs) == (InitFrom(), ())
+    validate(local)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

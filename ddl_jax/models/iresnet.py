@@ -95,6 +95,8 @@ class IResNet(nn.Module):
       dtype: of the convolutions; parameters, statistics and the linear layer stay float32.
       batch_norm, batch_norm_group, axis_name: `mode`, `group` and `axis_name` of
         `batch_norm.BatchNorm`.
+      frozen_stages: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
+        "stage1", ..., "embedding"; see `parts.backbone_parts`.
       dropout: rate before the linear layer; above 0, training needs `rngs={"dropout": key}`.
       remat: stages, from 1, whose blocks are recomputed in the backward pass: less memory, and for
         all of them about a third more work.
@@ -115,6 +117,7 @@ class IResNet(nn.Module):
     batch_norm: str = "global"
     batch_norm_group: int = 0
     axis_name: str | None = None
+    frozen_stages: tuple[str, ...] = ()
     dropout: float = 0.0
     remat: tuple[int, ...] = ()
     ir: bool = False
@@ -135,22 +138,16 @@ class IResNet(nn.Module):
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
         """
-        norm = functools.partial(
-            BatchNorm,
-            mode=self.batch_norm,
-            group=self.batch_norm_group,
-            axis_name=self.axis_name,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-        )
         fan_out = self.ir or self.fan_out
         kernel_init = kaiming_normal if fan_out else nn.initializers.normal(0.1)
         convolution = functools.partial(_convolution, kernel_init=kernel_init, dtype=self.dtype)
 
         x = images.astype(self.dtype)
         x = convolution(self.stem_width, 3, self.stem_stride, name="conv1")(x)
+        norm = self._norm("stem")
         x = norm(name="bn1")(x, train, Slope(name="prelu"))
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), 1):
+            norm = self._norm(f"stage{stage}")
             block = rematerialised(IBasicBlock, stage in self.remat)
             for index in range(depth):
                 stride = 2 if index == 0 else 1
@@ -163,6 +160,7 @@ class IResNet(nn.Module):
                     self.squeeze_excite,
                     name=f"layer{stage}_{index}",
                 )(x, train)
+        norm = self._norm("embedding")
         x = norm(name="bn2")(x, train)
         x = flatten_channels_first(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -171,3 +169,15 @@ class IResNet(nn.Module):
         x = linear(self.embedding_size, name="fc")(x)
         x = norm(learn_scale=False, affine=not self.ir, name="features")(x, train)
         return x.astype(jnp.float32)
+
+    def _norm(self, part: str) -> Callable[..., nn.Module]:
+        """Makes the BatchNorms of a part."""
+        mode = "frozen" if part in self.frozen_stages else self.batch_norm
+        return functools.partial(
+            BatchNorm,
+            mode=mode,
+            group=self.batch_norm_group,
+            axis_name=self.axis_name,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+        )

@@ -156,6 +156,8 @@ class MobileFaceNet(nn.Module):
       dtype: of the convolutions; parameters, statistics and the last layer stay float32.
       batch_norm, batch_norm_group, axis_name: `mode`, `group` and `axis_name` of
         `batch_norm.BatchNorm`.
+      frozen_stages: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
+        "stage1", ..., "embedding"; see `parts.backbone_parts`.
       dropout: rate before the last layer; above 0, training needs `rngs={"dropout": key}`.
       remat: stages, from 1, whose blocks are recomputed in the backward pass: less memory, and for
         all of them about a third more work.
@@ -178,6 +180,7 @@ class MobileFaceNet(nn.Module):
     batch_norm: str = "global"
     batch_norm_group: int = 0
     axis_name: str | None = None
+    frozen_stages: tuple[str, ...] = ()
     dropout: float = 0.0
     remat: tuple[int, ...] = ()
 
@@ -193,13 +196,10 @@ class MobileFaceNet(nn.Module):
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
         """
-        norm = functools.partial(
-            BatchNorm, mode=self.batch_norm, group=self.batch_norm_group, axis_name=self.axis_name
-        )
-        layer = functools.partial(ConvNormAct, norm=norm, dtype=self.dtype)
         act = self.activation
 
         x = images.astype(self.dtype)
+        layer = self._layer("stem")
         x = layer(self.stem_width, 3, 2, activation=act, name="stem")(x, train)
         first = "relu" if self.second == "separable" else act
         if self.second:
@@ -210,11 +210,13 @@ class MobileFaceNet(nn.Module):
             x = layer(self.stem_width, 1, 1, activation=first, name="stem_pointwise")(x, train)
         number = itertools.count()
         for which, stage in enumerate(self.stages, 1):
+            layer = self._layer(f"stage{which}")
             block = rematerialised(InvertedResidual, which in self.remat)
             for index in range(stage.depth):
                 stride = stage.stride if index == 0 else 1
                 name = f"block_{next(number)}"
                 x = block(stage.width, stage.expanded, stride, layer, act, name=name)(x, train)
+        layer = self._layer("embedding")
         x = layer(self.last_width, 1, 1, activation=act, name="last")(x, train)
         x = layer(None, None, 1, activation="", name="pool")(x, train)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
@@ -225,4 +227,15 @@ class MobileFaceNet(nn.Module):
             kernel_init=kaiming_normal,
             name="embedding",
         )(x)
-        return norm(name="features")(x, train)
+        return self._norm("embedding")(name="features")(x, train)
+
+    def _layer(self, part: str) -> Callable[..., nn.Module]:
+        """Makes the layers of a part."""
+        return functools.partial(ConvNormAct, norm=self._norm(part), dtype=self.dtype)
+
+    def _norm(self, part: str) -> Callable[..., nn.Module]:
+        """Makes the BatchNorms of a part."""
+        mode = "frozen" if part in self.frozen_stages else self.batch_norm
+        return functools.partial(
+            BatchNorm, mode=mode, group=self.batch_norm_group, axis_name=self.axis_name
+        )

@@ -10,6 +10,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.models.batch_norm import BATCH_NORM_MODES
 from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
+from ddl_jax.models.parts import backbone_parts
 
 _IR = functools.partial(IResNet, ir=True)
 # 0.9 there is the share of the new value.
@@ -72,7 +73,14 @@ _BACKBONES: dict[str, functools.partial[nn.Module]] = {
         embedding_size=512,
     ),
 }
-_OPTIONS = ("batch_norm", "batch_norm_group", "axis_name", "dropout", "remat")
+_OPTIONS = (
+    "batch_norm",
+    "batch_norm_group",
+    "axis_name",
+    "frozen_stages",
+    "dropout",
+    "remat",
+)
 
 BACKBONES = tuple(_BACKBONES)
 
@@ -98,9 +106,10 @@ def create_backbone(
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
       **options: `batch_norm` ("global" | "per_device" | "groups" | "frozen"), `batch_norm_group`
         (images of a group) and `axis_name` (the mapped axis "global" means, None outside a map),
-        explained at `batch_norm.BatchNorm`; `dropout`, the rate before the linear layer, 0 by
-        default; `remat`, a tuple of stages, from 1, to recompute in the backward pass, which saves
-        memory.
+        explained at `batch_norm.BatchNorm`; `frozen_stages`, the parts whose BatchNorms alone are
+        "frozen", of the names that `backbone_parts` gives; `dropout`, the rate before the linear
+        layer, 0 by default; `remat`, a tuple of stages, from 1, to recompute in the backward pass,
+        which saves memory.
 
     Returns:
       A Flax Linen module.
@@ -129,13 +138,17 @@ def create_backbone(
     dropout = options.get("dropout", 0.0)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout!r}: use a rate of at least 0 and below 1")
-    network = _BACKBONES[name]
-    stages = len(network.keywords.get("depths") or network().stages)
-    for stage in options.get("remat", ()):
-        if stage not in range(1, stages + 1):
-            raise UserError(f"remat has stage {stage!r}: {name} has stages 1 to {stages}")
     if embedding_size is not None:
         if embedding_size < 1:
             raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
         options["embedding_size"] = embedding_size
-    return network(dtype=dtype, **options)
+    module = _BACKBONES[name](dtype=dtype, **options)
+    parts = tuple(dict.fromkeys(backbone_parts(module).values()))
+    for part in module.frozen_stages:
+        if part not in parts:
+            raise UserError(f"unknown part {part!r} of backbone {name}: use {', '.join(parts)}")
+    for stage in module.remat:
+        if f"stage{stage}" not in parts:
+            stages = sum(part.startswith("stage") for part in parts)
+            raise UserError(f"remat has stage {stage!r}: {name} has stages 1 to {stages}")
+    return module

@@ -164,6 +164,8 @@ def _describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path |
         f"{run.config.batch_size} x {run.sampler.images} images a step on {mesh.size} "
         f"{mesh.devices.flat[0].platform} device(s)",
     ]
+    if learning := run.fine_tuning.describe(state.params):
+        lines.append(learning)
     if run.pairs is not None:
         pairs = ", ".join(f"{len(rows)} {domain}" for domain, rows in run.pairs.items())
         lines.append(f"positive pairs: {pairs}; kept in {pairs_file}")

@@ -30,6 +30,7 @@ from ddl_jax.evaluation.evaluate import check_evaluation, check_same_protocol, p
 from ddl_jax.models import ModelCard
 from ddl_jax.training import identities, init_from
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path, read_config
+from ddl_jax.training.fine_tuning import FineTuning, make_fine_tuning
 from ddl_jax.training.objective import head_names, make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import TrainState, init_state, make_card, make_module, padded_classes
@@ -54,6 +55,7 @@ class Run:
     pairs_file: epath.Path | None  # where the pairs came from; None when they are new
     module: nn.Module
     card: ModelCard
+    fine_tuning: FineTuning
     optimizer: optax.GradientTransformation
     meta: Meta
     start: init_from.Start | None
@@ -80,7 +82,12 @@ class Run:
         """The compiled step over all devices; see `parallel.map_step`."""
         objective = make_objective(self.config, self.classes)
         step = make_train_step(
-            self.module, self.card, objective, self.optimizer, seed=self.config.seed
+            self.module,
+            self.card,
+            objective,
+            self.optimizer,
+            seed=self.config.seed,
+            fine_tuning=self.fine_tuning,
         )
         how = self.config.parallelism
         return parallel.map_step(step, self.mesh, jax.eval_shape(self.new_state), how=how)
@@ -129,6 +136,7 @@ class Run:
             self.optimizer,
             classes=self.classes,
             mesh=self.mesh,
+            fine_tuning=self.fine_tuning,
         )
 
     def first_state(self) -> TrainState:
@@ -157,7 +165,8 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     workdir = epath.Path(workdir)
     mesh = parallel.make_mesh(config.devices)
     _check_workdir(config, workdir)
-    card = make_card(config, config.init_from.path)
+    card, module = make_card(config, config.init_from.path), make_module(config)
+    fine_tuning = make_fine_tuning(config, module)
     saved = _saved_step(config, workdir)
     # A run that goes on has its weights already: those it began with may be gone by now.
     begins = bool(config.init_from.path) and saved is None
@@ -186,9 +195,10 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         sampler=sampler,
         pairs=pairs,
         pairs_file=pairs_file,
-        module=make_module(config),
+        module=module,
         card=card,
-        optimizer=make_optimizer(config.optimizer),
+        fine_tuning=fine_tuning,
+        optimizer=make_optimizer(config.optimizer, fine_tuning),
         meta=meta,
         start=start,
     )

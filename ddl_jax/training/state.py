@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.models import ModelCard, create_backbone
+from ddl_jax.training.fine_tuning import EVERYTHING, FineTuning, make_fine_tuning
 from ddl_jax.training.objective import head_names, initial_loss_state
 
 # Class centres are padded to a multiple of this, whatever the devices: a checkpoint then has one
@@ -28,7 +29,7 @@ class TrainState(flax.struct.PyTreeNode):
       params: `{"backbone": ..., "heads": {name: {"class_centers": [C padded, D]}}}`.
       batch_stats: running statistics of the backbone.
       loss_state: what the losses remember: of `objective.initial_loss_state`.
-      opt_state: of the Optax optimizer.
+      opt_state: of the Optax optimizer, for the parameters that learn.
     """
 
     step: jax.Array
@@ -46,7 +47,7 @@ def padded_classes(classes: int) -> int:
 def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Module:
     """The backbone of a config, to be trained over a mapped axis, or on one device with None."""
     model = config.model
-    return create_backbone(
+    module = create_backbone(
         model.name,
         embedding_size=model.embedding_size,
         dtype=jnp.dtype(model.dtype),
@@ -56,6 +57,7 @@ def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Mod
         remat=model.remat,
         axis_name=axis_name if model.batch_norm == "global" else None,
     )
+    return module.clone(frozen_stages=make_fine_tuning(config, module).frozen_stages)
 
 
 def make_card(config: Config, source: str = "") -> ModelCard:
@@ -95,6 +97,7 @@ def init_state(
     *,
     classes: int,
     mesh: Mesh,
+    fine_tuning: FineTuning = EVERYTHING,
 ) -> TrainState:
     """The state of step 0, made in place on the devices of the mesh."""
 
@@ -110,7 +113,7 @@ def init_state(
             params=params,
             batch_stats=variables["batch_stats"],
             loss_state=initial_loss_state(config),
-            opt_state=optimizer.init(params),
+            opt_state=optimizer.init(fine_tuning.learnt(params)),
         )
 
     placed = parallel.shardings(mesh, jax.eval_shape(init))

@@ -10,6 +10,7 @@ import optax
 
 from ddl_jax import parallel
 from ddl_jax.models import ModelCard
+from ddl_jax.training.fine_tuning import EVERYTHING, FineTuning, overlay
 from ddl_jax.training.objective import Metrics, Objective
 from ddl_jax.training.state import TrainState
 
@@ -53,6 +54,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
+    fine_tuning: FineTuning = EVERYTHING,
 ) -> Step:
     """The per-device step `(state, batch) -> (state, metrics)` over the axis `parallel.AXIS`.
 
@@ -64,28 +66,40 @@ def make_train_step(
       module: the backbone.
       card: how its images are normalised.
       objective: see `objective.make_objective`.
-      optimizer: of `{"backbone": ..., "heads": ...}`.
+      optimizer: of `fine_tuning.learnt({"backbone": ..., "heads": ...})`.
       seed: of what a step draws: for its number always the same.
+      fine_tuning: what learns, everything by default. Anything else has no gradient, and leaves the
+        step as it came.
 
     Returns:
       The step; metrics are scalars of the global batch, equal on every device.
     """
 
-    gradient_of = jax.value_and_grad(make_loss(module, card, objective, seed=seed), has_aux=True)
+    loss_of = make_loss(module, card, objective, seed=seed)
+
+    def loss_of_learnt(
+        learnt: Any, state: TrainState, batch: Batch
+    ) -> tuple[jax.Array, tuple[Any, Any, Metrics]]:
+        return loss_of(overlay(state.params, learnt), state, batch)
+
+    gradient_of = jax.value_and_grad(loss_of_learnt, has_aux=True)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        (_, (batch_stats, loss_state, terms)), gradients = gradient_of(state.params, state, batch)
+        learnt = fine_tuning.learnt(state.params)
+        (_, (batch_stats, loss_state, terms)), gradients = gradient_of(learnt, state, batch)
         gradients = parallel.reduce_gradients(gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, learnt)
         norms = {"gradient_norm": parallel.global_norm(gradients)}
-        params = optax.apply_updates(state.params, updates)
+        params = overlay(state.params, optax.apply_updates(learnt, updates))
         # Loss and gradient are those before the update: this alone tells of a state gone infinite.
         norms["parameter_norm"] = parallel.global_norm(params)
+        # Equal already where they are global; with statistics per device, their mean. The mean of
+        # equal numbers may round: not of those that stay.
+        moved = jax.lax.pmean(fine_tuning.moving(batch_stats), parallel.AXIS)
         state = state.replace(
             step=state.step + 1,
             params=params,
-            # Equal already where they are global; with statistics per device, their mean.
-            batch_stats=jax.lax.pmean(batch_stats, parallel.AXIS),
+            batch_stats=overlay(state.batch_stats, moved),
             loss_state=loss_state,
             opt_state=opt_state,
         )

@@ -223,6 +223,11 @@ def test_dropout_is_for_training_only(variables):
         ("iresnet18", {"drop_out": 0.1}, "unknown option 'drop_out' of backbone iresnet18"),
         ("iresnet18", {"depths": (1, 1, 1, 1)}, "unknown option 'depths'"),
         ("iresnet18", {"batch_norm": "sync"}, "unknown batch_norm 'sync': use one of global"),
+        (
+            "mobilefacenet",
+            {"frozen_stages": ("stem", "stage6")},
+            "unknown part 'stage6' of backbone mobilefacenet: use stem, stage1, stage2, stage3, ",
+        ),
         ("iresnet18", {"dropout": 1.0}, "dropout is 1.0"),
         ("iresnet18", {"embedding_size": 0}, "embedding_size is 0"),
     ],

@@ -11,6 +11,7 @@ from ddl_jax import parallel
 from ddl_jax.config import Batch, Config, Model, Optimizer
 from ddl_jax.models.batch_norm import BatchNorm
 from ddl_jax.models.blocks import Linear, Slope
+from ddl_jax.training.fine_tuning import EVERYTHING, make_fine_tuning
 from ddl_jax.training.objective import make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import init_state, make_card
@@ -44,8 +45,15 @@ class Trainer:
         config = self.config
         self.mesh = parallel.make_mesh(config.devices)
         self.module, self.card = Backbone(config.model.batch_norm), make_card(config)
-        self.optimizer = make_optimizer(config.optimizer)
+        self.optimizer, self.fine_tuning = make_optimizer(config.optimizer), EVERYTHING
         self.objective = make_objective(config, CLASSES)
+
+    def fine_tune(self, module):
+        """Takes another backbone, one that has parts, and does to them what the config says."""
+        self.fine_tuning = make_fine_tuning(self.config, module)
+        self.module = module.clone(frozen_stages=self.fine_tuning.frozen_stages)
+        self.optimizer = make_optimizer(self.config.optimizer, self.fine_tuning)
+        return self
 
     def new_state(self):
         return init_state(
@@ -55,11 +63,17 @@ class Trainer:
             self.optimizer,
             classes=CLASSES,
             mesh=self.mesh,
+            fine_tuning=self.fine_tuning,
         )
 
     def step(self, state):
         step = make_train_step(
-            self.module, self.card, self.objective, self.optimizer, seed=self.config.seed
+            self.module,
+            self.card,
+            self.objective,
+            self.optimizer,
+            seed=self.config.seed,
+            fine_tuning=self.fine_tuning,
         )
         return parallel.map_step(step, self.mesh, state, how=self.config.parallelism)
 

@@ -225,6 +225,28 @@ def test_a_run_that_goes_on_does_not_need_the_run_it_began_from(pretrained, face
     assert int(state.step) == 3
 
 
+def test_a_run_says_which_parts_learn_and_leaves_the_others(pretrained, faces, tmp_path, capsys):
+    changes = {
+        "init_from__path": pretrained[0],
+        "init_from__frozen": "stem,stage1",
+        "init_from__layer_decay": 0.5,
+        "evaluation__every": -1,
+    }
+    config = settings("synthetic_pretrain", faces, **changes)
+    state, before = train_and_evaluate(config, tmp_path / "run"), pretrained[1]
+    assert (
+        "frozen: stem, stage1; learning rate: stage2 x 0.125, stage3 x 0.25, stage4 x 0.5, "
+        "embedding x 1, head x 1; 307,264 of the 311,216 parameters and the class centres learn\n"
+    ) in capsys.readouterr().out
+    for now, was in (
+        (state.params["backbone"], before.params["backbone"]),
+        (state.batch_stats, before.batch_stats),
+    ):
+        same = jax.tree.map(np.array_equal, now, was)
+        kept = {layer for layer in now if jax.tree.all(same[layer])}
+        assert kept == {"conv1", "bn1", "prelu", "layer1_0"} & set(now)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
