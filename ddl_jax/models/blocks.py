@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ddl_jax.errors import UserError
+
 # torch's kaiming_normal_(mode="fan_out", nonlinearity="relu").
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -70,6 +72,32 @@ class SqueezeExcite(nn.Module):
         share = nn.relu(linear(channels // 16, name="squeeze")(share))
         share = nn.sigmoid(linear(channels, name="excite")(share))
         return x * share[:, None, None].astype(x.dtype)
+
+
+def check_images(images: jax.Array) -> None:
+    """Refuses what no network takes: pixels that nobody normalised, or another layout.
+
+    Raises:
+      UserError: not floats, or not `[B,H,W,3]`.
+    """
+    if not jnp.issubdtype(images.dtype, jnp.floating) or images.ndim != 4 or images.shape[3] != 3:
+        raise UserError(
+            f"images are {images.dtype} {images.shape}, expected floats (B, H, W, 3): normalise "
+            "them by the model card, colours last"
+        )
+
+
+def check_size(images: jax.Array, found: Any, wanted: Any) -> None:
+    """Refuses images of another size than that which the last layers were made for.
+
+    Raises:
+      UserError: `found`, of the last map of these images, is not `wanted`, of the parameters.
+    """
+    if found != wanted:
+        raise UserError(
+            f"images of {images.shape[1]}x{images.shape[2]} do not fit the parameters: the last "
+            f"map has {found}, they are for {wanted}; give images of the model card's input_size"
+        )
 
 
 def rematerialised(block: type[nn.Module], again: bool) -> type[nn.Module]:

@@ -22,6 +22,8 @@ from ddl_jax.models.blocks import (
     Linear,
     Slope,
     SqueezeExcite,
+    check_images,
+    check_size,
     flatten_channels_first,
     kaiming_normal,
     rematerialised,
@@ -137,11 +139,15 @@ class IResNet(nn.Module):
 
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
+
+        Raises:
+          UserError: images of another type, layout or size.
         """
         fan_out = self.ir or self.fan_out
         kernel_init = kaiming_normal if fan_out else nn.initializers.normal(0.1)
         convolution = functools.partial(_convolution, kernel_init=kernel_init, dtype=self.dtype)
 
+        check_images(images)
         x = images.astype(self.dtype)
         x = convolution(self.stem_width, 3, self.stem_stride, name="conv1")(x)
         norm = self._norm("stem")
@@ -163,6 +169,9 @@ class IResNet(nn.Module):
         norm = self._norm("embedding")
         x = norm(name="bn2")(x, train)
         x = flatten_channels_first(x)
+        if not self.is_initializing():
+            kernel = self.get_variable("params", "fc")["kernel"]
+            check_size(images, f"{x.shape[1]} numbers", f"{kernel.shape[0]} numbers")
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         # insightface leaves half precision here too.
         linear = functools.partial(nn.Dense, kernel_init=kaiming_normal) if self.ir else Linear

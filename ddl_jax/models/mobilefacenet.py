@@ -18,7 +18,13 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.models.batch_norm import BatchNorm
-from ddl_jax.models.blocks import Slope, kaiming_normal, rematerialised
+from ddl_jax.models.blocks import (
+    Slope,
+    check_images,
+    check_size,
+    kaiming_normal,
+    rematerialised,
+)
 from ddl_jax.models.depthwise import depthwise_convolution
 
 
@@ -195,9 +201,13 @@ class MobileFaceNet(nn.Module):
 
         Returns:
           Embeddings `[B,embedding_size]`, float32, not normalised to length 1.
+
+        Raises:
+          UserError: images of another type, layout or size.
         """
         act = self.activation
 
+        check_images(images)
         x = images.astype(self.dtype)
         layer = self._layer("stem")
         x = layer(self.stem_width, 3, 2, activation=act, name="stem")(x, train)
@@ -218,6 +228,10 @@ class MobileFaceNet(nn.Module):
                 x = block(stage.width, stage.expanded, stride, layer, act, name=name)(x, train)
         layer = self._layer("embedding")
         x = layer(self.last_width, 1, 1, activation=act, name="last")(x, train)
+        if not self.is_initializing():
+            kernel = self.get_variable("params", "pool")["conv"]["kernel"]
+            found, wanted = (f"{h}x{w} pixels" for h, w in (x.shape[1:3], kernel.shape[:2]))
+            check_size(images, found, wanted)
         x = layer(None, None, 1, activation="", name="pool")(x, train)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

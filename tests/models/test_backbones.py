@@ -208,6 +208,24 @@ def test_options_that_do_not_fit_are_refused(options, told):
         create_backbone("iresnet18", **options)
 
 
+@pytest.mark.parametrize(
+    "images, told",
+    [
+        (np.zeros((2, 16, 12, 3), np.uint8), "images are uint8 (2, 16, 12, 3), expected floats"),
+        (np.zeros((2, 3, 16, 12), np.float32), "images are float32 (2, 3, 16, 12)"),
+        (np.zeros((16, 12, 3), np.float32), "images are float32 (16, 12, 3)"),
+        (np.zeros((2, 32, 24, 3), np.float32), "images of 32x24 do not fit the parameters"),
+    ],
+)
+@pytest.mark.parametrize("make", [small, small_mobilefacenet])
+def test_images_of_another_type_or_size_are_refused_in_one_line(make, images, told):
+    module = make()
+    shapes = jax.eval_shape(module.init, jax.random.key(0), small_images())
+    with pytest.raises(UserError) as error:
+        jax.eval_shape(module.apply, shapes, images)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
 def test_dropout_is_for_training_only(variables):
     module = small(dropout=0.5, batch_norm="frozen")
     images = small_images()
