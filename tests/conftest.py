@@ -1,11 +1,16 @@
 """Every test runs on CPU with eight forced devices and strict rank promotion."""
 
 import os
+import shutil
+import tempfile
 
 # Before jax is imported anywhere: the platform cannot change afterwards.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Not the user's own compiled programs, neither here nor in the programs that tests start.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+# Compiled programs are shared by the workers and by the programs that tests start, for this run of
+# the tests alone. The first process of it makes the place and removes it.
+_FIRST = "PYTEST_XDIST_WORKER" not in os.environ
+if _FIRST:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ddl_jax-tests-")
 
 import jax  # noqa: E402
 from absl import flags  # noqa: E402
@@ -14,3 +19,9 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags, which only a program's main parses.
 flags.FLAGS.mark_as_parsed()
+
+
+def pytest_sessionfinish() -> None:
+    """Removes the compiled programs."""
+    if _FIRST:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
