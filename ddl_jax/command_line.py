@@ -27,6 +27,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
             raise
         print(f"{os.path.basename(argv[0])}: gs:// needs gcsfs; pip install gcsfs", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(
             "interrupted; the same command starts again, training from its last checkpoint",

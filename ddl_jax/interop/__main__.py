@@ -28,9 +28,11 @@ def main(argv: Sequence[str]) -> None:
     if values.help:
         print(main.__doc__, values, sep="\n")
         return
-    if len(command) != 2 or command[0] != "show":
+    if command[:1] != ["show"]:
         given = " ".join(command)
         raise UserError(f"unknown command {given!r}; write python -m ddl_jax.interop show FILE")
+    if len(command) != 2:
+        raise UserError(f"show takes one FILE, not {len(command) - 1}")
     sizes = values.input_size
     if len(sizes) != 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise UserError(f"--input_size is {','.join(sizes)!r}; give height,width in pixels")
@@ -44,29 +46,29 @@ def _show(path: str, network: str, input_size: tuple[int, int]) -> str:
         network, _ = interop.recognise_torch_backbone(path)
     weights = interop.read_torch_backbone(path, network, input_size=input_size)
     origin = weights.origin
-    embedding_size = weights.variables["batch_stats"]["features"]["mean"].shape[0]
     settings = {
         "init_from.path": path,
+        "init_from.head": "class_means",
         "model.name": network,
-        "model.embedding_size": embedding_size,
+        "model.embedding_size": weights.variables["batch_stats"]["features"]["mean"].shape[0],
         "model.input_size": f"{input_size[0]},{input_size[1]}",
     }
-    lines = [weights.report(), "", f"{network}, sha256 {weights.sha256}"]
-    if origin.project:
-        lines.append(f"saved as by {origin.project}")
+    saved = f", saved as by {origin.project}" if origin.project else ""
+    lines = [f"{network}{saved}; sha256 {weights.sha256}"]
     if origin.colour:
         settings |= {
             "model.colour": origin.colour,
             "model.mean": ",".join(map(str, origin.mean)),
             "model.deviation": ",".join(map(str, origin.deviation)),
         }
-    else:
-        lines.append(
-            "colour, mean and deviation are not in the file: set config.model to what its authors "
-            "trained with"
-        )
     lines += [f"--config.{key}={value}" for key, value in settings.items()]
-    return "\n".join(lines)
+    if not origin.colour:
+        lines.append(
+            "and what its authors trained with, which is not in the file: "
+            "--config.model.colour=RGB or BGR, --config.model.mean=R,G,B and "
+            "--config.model.deviation=R,G,B, of 0..255"
+        )
+    return "\n".join([*lines, "", weights.report()])
 
 
 if __name__ == "__main__":

@@ -77,17 +77,19 @@ def read_torch_backbone(
       The weights for `create_backbone(name)` with the embedding size the file has.
 
     Raises:
-      UserError: the file is not a checkpoint, or a tensor is missing, unexpected or of another
-        shape; the message names the first, and the network the names are of.
+      UserError: the file is not a checkpoint or of another network, or a tensor is missing,
+        unexpected, of another shape or not finite; the message names the first.
     """
     state = read_torch_checkpoint(path)
     origin = find_origin(state)
     tensors = {key: v for key, v in _own(state, origin).items() if not key.endswith(_COUNTER)}
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
-    if (other := network_of(origin, tensors)) not in ("", name):
-        where += f" (its names are those of {other})"
     expected = _expected_variables(name, None, input_size)
     naming = naming_of(name)
+    # Without MagFace's prefix nothing tells its networks from insightface's.
+    known = network_of(origin, tensors)
+    if known and known not in (name, name.removeprefix("magface_") if not origin.prefix else name):
+        raise UserError(f"{where}: its names are those of {known}; give that network")
     names = _find_names(naming, expected, tensors, where)
     # The last BatchNorm has as many means as an embedding has numbers.
     size = tensors[names["batch_stats", "features", "mean"]].shape
@@ -102,6 +104,11 @@ def read_torch_backbone(
             raise UserError(
                 f"{where}: {names[path_in_flax]!r} has shape {tensor.shape}, expected {wanted}: "
                 "check the network's name and the input size"
+            )
+        if not np.isfinite(value.astype(np.float32)).all():
+            raise UserError(
+                f"{os.fspath(path)}: tensor {names[path_in_flax]!r} has numbers that are not "
+                "finite: its training diverged, take an earlier checkpoint"
             )
         loaded[path_in_flax] = jnp.asarray(value.reshape(variable.shape), jnp.float32)
         placed.append(("/".join(path_in_flax), origin.prefix + names[path_in_flax], tensor.shape))
@@ -136,7 +143,7 @@ def recognise_torch_backbone(path: epath.PathLike) -> tuple[str, Origin]:
     if not name:
         raise UserError(
             f"{os.fspath(path)}: its names are of no network known here, the first is "
-            f"{next(iter(state))!r}: give the network's name to read it layer by layer"
+            f"{next(iter(state))!r}: give --network=NAME to read it layer by layer"
         )
     return name, origin
 

@@ -94,8 +94,10 @@ def read_torch_checkpoint(path: epath.PathLike) -> dict[str, np.ndarray]:
     try:
         with epath.Path(path).open("rb") as file:
             return _read(file, name)
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except FileNotFoundError as error:
         raise UserError(f"{name}: no such file") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{name} is a directory; give a PyTorch checkpoint's file") from error
 
 
 def _read(file: BinaryIO, path: str) -> dict[str, np.ndarray]:

@@ -67,7 +67,10 @@ def _chosen_format(out: epath.PathLike, file_format: str) -> str:
     formats = sorted(set(_SUFFIXES.values()))
     if file_format and file_format not in formats:
         raise UserError(f"unknown --format {file_format!r}; use one of {', '.join(formats)}")
-    chosen = file_format or _SUFFIXES.get(epath.Path(out).suffix)
+    by_suffix = _SUFFIXES.get(epath.Path(out).suffix)
+    if file_format and by_suffix not in (None, file_format):
+        raise UserError(f"--out={os.fspath(out)} ends as {by_suffix}, --format is {file_format}")
+    chosen = file_format or by_suffix
     if chosen is None:
         raise UserError(
             f"--out={os.fspath(out)} ends in none of {', '.join(_SUFFIXES)}; give --format="

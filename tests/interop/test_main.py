@@ -34,7 +34,8 @@ def test_shows_what_goes_where_and_the_settings(tiny, capsys):
     assert "--config.model.name=iresnet_tiny" in lines
     assert "--config.model.embedding_size=24" in lines
     assert "--config.model.input_size=48,32" in lines
-    assert any("colour, mean and deviation are not in the file" in line for line in lines)
+    assert "--config.init_from.head=class_means" in lines
+    assert any("which is not in the file: --config.model.colour=RGB" in line for line in lines)
 
 
 def test_shows_the_colours_of_a_project_that_has_its_own(tiny, tmp_path, capsys):
@@ -43,7 +44,8 @@ def test_shows_the_colours_of_a_project_that_has_its_own(tiny, tmp_path, capsys)
     write_torch_checkpoint(path, {f"model.{name}": value for name, value in state.items()})
     assert show("show", path, "--input_size=48,32") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "saved as by AdaFace (Lightning)" in lines and "--config.model.colour=BGR" in lines
+    assert lines[0].startswith("iresnet_tiny, saved as by AdaFace (Lightning); sha256 ")
+    assert "--config.model.colour=BGR" in lines
     assert "--config.model.mean=127.5,127.5,127.5" in lines
 
 
@@ -51,10 +53,16 @@ def test_shows_the_colours_of_a_project_that_has_its_own(tiny, tmp_path, capsys)
     "arguments, told",
     [
         ((), "unknown command ''; write python -m ddl_jax.interop show FILE"),
+        (("show",), "show takes one FILE, not 0"),
+        (("show", "a.pt", "b.pt"), "show takes one FILE, not 2"),
         (("show", "none.pt"), "none.pt: no such file"),
+        (("show", "."), ". is a directory; give a PyTorch checkpoint's file"),
         (("show", "none.pt", "--input_size=112"), "--input_size is '112'; give height,width"),
         (("show", "none.pt", "--nework=x"), "nework"),
-        (("show", "TINY", "--network=iresnet50"), "(its names are those of iresnet_tiny)"),
+        (
+            ("show", "TINY", "--network=iresnet50"),
+            "its names are those of iresnet_tiny; give that network",
+        ),
         (("show", "TINY"), "'fc.weight' has shape (24, 256), expected (24, 2048)"),
     ],
 )
