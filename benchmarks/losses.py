@@ -79,14 +79,16 @@ def _jax_ddl(faces: np.ndarray) -> Callable[[], Any]:
 def _torch_ddl(faces: np.ndarray) -> Callable[[], Any]:
     import torch
 
-    leaf = torch.tensor(faces, requires_grad=True)
-    nodes = torch.linspace(-1.0, 1.0, 101)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    leaf = torch.tensor(faces, device=device, requires_grad=True)
+    nodes = torch.linspace(-1.0, 1.0, 101, device=device)
 
     def similarities(domain):
         single, first, second = torch.nn.functional.normalize(domain, dim=-1)
         positive = (first * second).sum(dim=-1)
         cosine = single @ single.T
-        cosine = cosine.masked_fill(torch.eye(len(single), dtype=torch.bool), -2.0)
+        itself = torch.eye(len(single), dtype=torch.bool, device=device)
+        cosine = cosine.masked_fill(itself, -2.0)
         return positive[positive > 0], cosine.max(dim=1).values
 
     def histogram(values):
