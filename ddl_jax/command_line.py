@@ -39,6 +39,28 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     return 0
 
 
+def words(argv: Sequence[str], values: flags.FlagValues, help_text: str) -> list[str] | None:
+    """Reads the command line of a program without a config into `values` -> its other words.
+
+    Args:
+      argv: the command line, program name first.
+      values: the program's own flags; `--help` is added.
+      help_text: what `--help` prints before the flags; the answer is None then.
+
+    Raises:
+      UserError: a flag that is unknown or has an unfit value.
+    """
+    flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
+    try:
+        others = values(list(argv))[1:]
+    except flags.Error as error:
+        raise UserError(str(error).splitlines()[-1]) from error
+    if not values.help:
+        return others
+    print(help_text, values, sep="\n")
+    return None
+
+
 def train(argv: Sequence[str]) -> None:
     """`train.py --config=FILE[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]`"""
     from ddl_jax import config

@@ -18,12 +18,8 @@ def main(argv: Sequence[str]) -> None:
     """
     values = flags.FlagValues()
     _define(values)
-    try:
-        command = values(list(argv))[1:]
-    except flags.Error as error:
-        raise UserError(str(error).splitlines()[-1]) from error
-    if values.help:
-        print(main.__doc__, values, sep="\n")
+    command = command_line.words(argv, values, main.__doc__)
+    if command is None:
         return
     if command != ["pack"]:
         given = " ".join(command)
@@ -47,7 +43,6 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "domain_rules", [], "PATTERN=DOMAIN,...: the first that fits wins.", flag_values=values
     )
-    flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
 
 
 def _pack(values: flags.FlagValues) -> str:

@@ -20,13 +20,8 @@ def main(argv: Sequence[str]) -> None:
         "network", "", "Its name, where the file's are unknown.", flag_values=values
     )
     flags.DEFINE_list("input_size", ["112", "112"], "Height, width in pixels.", flag_values=values)
-    flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
-    try:
-        command = values(list(argv))[1:]
-    except flags.Error as error:
-        raise UserError(str(error).splitlines()[-1]) from error
-    if values.help:
-        print(main.__doc__, values, sep="\n")
+    command = command_line.words(argv, values, main.__doc__)
+    if command is None:
         return
     if command[:1] != ["show"]:
         given = " ".join(command)
