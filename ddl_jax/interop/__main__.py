@@ -37,19 +37,17 @@ def main(argv: Sequence[str]) -> None:
 def _show(path: str, network: str, input_size: tuple[int, int]) -> str:
     from ddl_jax import interop  # after the cheap checks: jax is slow to import
 
-    if not network:
-        network, _ = interop.recognise_torch_backbone(path)
-    weights = interop.read_torch_backbone(path, network, input_size=input_size)
+    weights = interop.read_torch_backbone(path, network or None, input_size=input_size)
     origin = weights.origin
     settings = {
         "init_from.path": path,
         "init_from.head": "class_means",
-        "model.name": network,
+        "model.name": weights.network,
         "model.embedding_size": weights.variables["batch_stats"]["features"]["mean"].shape[0],
         "model.input_size": f"{input_size[0]},{input_size[1]}",
     }
     saved = f", saved as by {origin.project}" if origin.project else ""
-    lines = [f"{network}{saved}; sha256 {weights.sha256}"]
+    lines = [f"{weights.network}{saved}; sha256 {weights.sha256}"]
     if origin.colour:
         settings |= {
             "model.colour": origin.colour,

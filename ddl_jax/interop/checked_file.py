@@ -51,7 +51,7 @@ def embedder(module: nn.Module, variables: Any, card: ModelCard) -> Embed:
     return jax.jit(embed)
 
 
-def check_images(images: Any, card: ModelCard) -> None:
+def check_pixels(images: Any, card: ModelCard) -> None:
     """Refuses what is not a batch of pixels of the network's size; nothing is resized here.
 
     Raises:
@@ -105,7 +105,7 @@ def write_checked(
     path = epath.Path(path)
     check_target(path)
     if images is not None:
-        check_images(images, card)
+        check_pixels(images, card)
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         write(temporary)

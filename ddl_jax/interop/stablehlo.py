@@ -20,7 +20,7 @@ from etils import epath
 from jax import export as jax_export
 
 from ddl_jax.errors import UserError
-from ddl_jax.interop.checked_file import Checked, Embed, check_images, embedder, write_checked
+from ddl_jax.interop.checked_file import Checked, Embed, check_pixels, embedder, write_checked
 from ddl_jax.interop.torch_checkpoint import DAMAGED_ARCHIVE
 from ddl_jax.models import ModelCard
 
@@ -93,7 +93,7 @@ def load_stablehlo(path: epath.PathLike) -> tuple[Embed, ModelCard]:
     call = _open_program(program, card, os.fspath(path))
 
     def embed(images: jax.Array) -> jax.Array:
-        check_images(images, card)
+        check_pixels(images, card)
         return call(images)
 
     return embed, card

@@ -30,6 +30,7 @@ class TorchWeights:
     """What a PyTorch checkpoint gave a backbone.
 
     Attributes:
+      network: the backbone's name, as in `create_backbone`.
       variables: `{"params": ..., "batch_stats": ...}`, float32.
       placed: for every variable its path, the tensor it came from and the tensor's shape.
       left: tensors that are no part of the network: its head.
@@ -37,6 +38,7 @@ class TorchWeights:
       sha256: of the file, in hexadecimal digits.
     """
 
+    network: str
     variables: dict[str, Any]
     placed: list[tuple[str, str, tuple[int, ...]]]
     left: list[str]
@@ -60,7 +62,7 @@ def load_torch_backbone(
 
 
 def read_torch_backbone(
-    path: epath.PathLike, name: str, *, input_size: tuple[int, int] = (112, 112)
+    path: epath.PathLike, name: str | None, *, input_size: tuple[int, int] = (112, 112)
 ) -> TorchWeights:
     """Reads the weights of a backbone from a PyTorch checkpoint, and tells which went where.
 
@@ -70,7 +72,7 @@ def read_torch_backbone(
         `magface_iresnet*`, TFace, AdaFace and CVLface for `ir_*`), behind the prefixes of
         `torch_origin`, or, where most of its names are unknown, by the order of the layers, their
         kinds and shapes (not `ir_*`, whose files list the last layers first).
-      name: of the backbone, as in `create_backbone`.
+      name: of the backbone, as in `create_backbone`; None for the one whose names the file has.
       input_size: `(height, width)` the network was made for; its last layers depend on them.
 
     Returns:
@@ -83,13 +85,12 @@ def read_torch_backbone(
     state = read_torch_checkpoint(path)
     origin = find_origin(state)
     tensors = {key: v for key, v in _own(state, origin).items() if not key.endswith(_COUNTER)}
+    if name is None:
+        name = _recognise(state, origin, path)
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
     expected = _expected_variables(name, None, input_size)
     naming = naming_of(name)
-    # Without MagFace's prefix nothing tells its networks from insightface's.
-    known = network_of(origin, tensors)
-    if known and known not in (name, name.removeprefix("magface_") if not origin.prefix else name):
-        raise UserError(f"{where}: its names are those of {known}; give that network")
+    _check_network(network_of(origin, tensors), name, origin, where)
     names = _find_names(naming, expected, tensors, where)
     # The last BatchNorm has as many means as an embedding has numbers.
     size = tensors[names["batch_stats", "features", "mean"]].shape
@@ -115,7 +116,15 @@ def read_torch_backbone(
     used = {tensor for _, tensor, _ in placed}
     left = [tensor for tensor in state if tensor not in used and not tensor.endswith(_COUNTER)]
     variables = traverse_util.unflatten_dict(loaded)
-    return TorchWeights(variables, placed, left, origin, file_sha256(path))
+    return TorchWeights(name, variables, placed, left, origin, file_sha256(path))
+
+
+def _check_network(known: str, name: str, origin: Origin, where: str) -> None:
+    """Refuses a file whose names are known to be those of another network."""
+    # Without MagFace's prefix nothing tells its networks from insightface's.
+    same = {name} if origin.prefix else {name, name.removeprefix("magface_")}
+    if known and known not in same:
+        raise UserError(f"{where}: its names are those of {known}; give that network")
 
 
 def file_sha256(path: epath.PathLike) -> str:
@@ -139,13 +148,17 @@ def recognise_torch_backbone(path: epath.PathLike) -> tuple[str, Origin]:
     """
     state = read_torch_checkpoint(path)
     origin = find_origin(state)
+    return _recognise(state, origin, path), origin
+
+
+def _recognise(state: dict[str, np.ndarray], origin: Origin, path: epath.PathLike) -> str:
     name = network_of(origin, _own(state, origin))
     if not name:
         raise UserError(
             f"{os.fspath(path)}: its names are of no network known here, the first is "
             f"{next(iter(state))!r}: give --network=NAME to read it layer by layer"
         )
-    return name, origin
+    return name
 
 
 def _find_names(

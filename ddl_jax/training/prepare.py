@@ -167,11 +167,14 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     _check_workdir(config, workdir)
     card, module = make_card(config, config.init_from.path), make_module(config)
     fine_tuning = make_fine_tuning(config, module)
-    saved = _saved_step(config, workdir)
+    step, saved = _saved(config, workdir) or (0, None)
     # A run that goes on has its weights already: those it began with may be gone by now.
     begins = bool(config.init_from.path) and saved is None
     start = init_from.check(config, card) if begins else None
-    card = dataclasses.replace(card, sha256=_weights_hash(workdir, saved, start))
+    if saved is not None:
+        card = dataclasses.replace(card, sha256=ModelCard.from_json(saved.card).sha256)
+    elif start is not None and start.weights is not None:
+        card = dataclasses.replace(card, sha256=start.weights.sha256)
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
     source = open_source(config.data, config.synthetic)
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
@@ -202,17 +205,9 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         meta=meta,
         start=start,
     )
-    _check_evaluations(run, saved or 0)
+    _check_evaluations(run, step)
     run.check_step()
     return run
-
-
-def _weights_hash(workdir: epath.Path, saved: int | None, start: init_from.Start | None) -> str:
-    """The hash of the PyTorch file a run starts from, or started from: it may be gone by now."""
-    if saved is not None:
-        with Checkpoints(workdir, read_only=True) as checkpoints:
-            return ModelCard.from_json(checkpoints.read_meta(saved).card).sha256
-    return start.weights.sha256 if start is not None and start.weights is not None else ""
 
 
 def identities_hash(index: RecordIndex) -> str:
@@ -301,21 +296,25 @@ def _check_evaluations(run: Run, step: int) -> None:
             check_same_protocol(path, card, "eval.py --name=NAME evaluates on other data")
 
 
-def _saved_step(config: Config, workdir: epath.Path) -> int | None:
-    """The step from which the run goes on; None if it has not begun. Never backwards."""
+def _saved(config: Config, workdir: epath.Path) -> tuple[int, Meta] | None:
+    """The step from which the run goes on, and what lies beside it; None if it has not begun.
+
+    Never backwards.
+    """
     if not (workdir / "checkpoints").exists():
         return None
     with Checkpoints(workdir, read_only=True) as checkpoints:
         steps = checkpoints.steps()
-    if steps and steps[-1] > config.steps:
-        raise UserError(f"{workdir} is at step {steps[-1]}, beyond config.steps={config.steps}")
-    return steps[-1] if steps else None
+        if not steps:
+            return None
+        step = steps[-1]
+        if step > config.steps:
+            raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}")
+        return step, checkpoints.read_meta(step)
 
 
-def _check_same_data(workdir: epath.Path, step: int, meta: Meta) -> None:
+def _check_same_data(workdir: epath.Path, old: Meta, meta: Meta) -> None:
     """A run goes on with the data it started with."""
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        old = checkpoints.read_meta(step)
     if old.data != meta.data:
         raise UserError(
             f"the data of {workdir} have changed since its checkpoint (fingerprint {old.data}, now "

@@ -23,6 +23,7 @@ from ddl_jax.interop import (
 from ddl_jax.interop.torch_names import naming_of
 from ddl_jax.interop.torch_origin import find_origin, network_of
 from ddl_jax.models import create_backbone
+from tests.random_values import random_values
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
@@ -45,12 +46,9 @@ def iresnet18_file(golden, tmp_path_factory):
 
 
 def tiny_variables(height=112, width=112):
-    """Random variables by their shapes: quicker than compiling the initialisation."""
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     module = create_backbone("iresnet_tiny", embedding_size=32)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), images)
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: np.float32(rng.normal(size=leaf.shape)), shapes)
+    return random_values(jax.eval_shape(module.init, jax.random.key(0), images))
 
 
 @pytest.mark.parametrize("name", ["iresnet18", "iresnet50"])

@@ -9,23 +9,15 @@ import pytest
 from ddl_jax import parallel
 from ddl_jax.config import Config, Model
 from ddl_jax.interop import load_torch_backbone, save_torch_backbone
-from ddl_jax.training.objective import make_objective
-from ddl_jax.training.optimizer import make_optimizer
-from ddl_jax.training.state import init_state, make_card, make_module
-from ddl_jax.training.step import make_train_step
+from ddl_jax.training.state import make_module
+from tests.training.conftest import CLASSES, Trainer, make_batch
 
-CLASSES, STEPS, SIZE, BATCH, RATE = 10, 10, 32, 16, 0.002
+STEPS, SIZE, BATCH, RATE = 10, 32, 16, 0.002
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not here"),
     pytest.mark.filterwarnings("default"),  # PyTorch's own
 ]
-
-
-def batches():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (STEPS, BATCH, SIZE, SIZE, 3), dtype=np.uint8)
-    return images, rng.integers(0, CLASSES, (STEPS, BATCH)).astype(np.int32)
 
 
 def config():
@@ -39,21 +31,16 @@ def config():
 
 def ours():
     """The state before and after, and the losses."""
-    settings = config()
-    mesh = parallel.make_mesh(1)
-    module, card = make_module(settings), make_card(settings)
-    optimizer = make_optimizer(settings.optimizer)
-    state = init_state(settings, module, card, optimizer, classes=CLASSES, mesh=mesh)
+    trainer = Trainer(config())
+    trainer.fine_tune(make_module(trainer.config))
     # Activations of a fresh network grow from block to block; trained ones are of one size.
+    state = trainer.new_state()
     state = state.replace(params=calm(state.params))
     start = jax.tree.map(np.asarray, state)
-    objective = make_objective(settings, CLASSES)
-    step = make_train_step(module, card, objective, optimizer, seed=0)
-    mapped = parallel.map_step(step, mesh, state, how="shard_map")
-    losses = []
-    for images, labels in zip(*batches(), strict=True):
-        batch = {"image": images[:, None], "label": labels[:, None]}
-        state, metrics = mapped(state, parallel.global_batch(mesh, batch))
+    step, losses = trainer.step(state), []
+    for number in range(STEPS):
+        batch = parallel.global_batch(trainer.mesh, make_batch(trainer.config, number))
+        state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
     return start, jax.tree.map(np.asarray, state), losses
 
@@ -81,7 +68,9 @@ def torchs(start, folder):
     trained = [p for p in (*model.parameters(), centers) if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=RATE, momentum=0.9, weight_decay=5e-4)
     losses = []
-    for images, labels in zip(*batches(), strict=True):
+    for number in range(STEPS):
+        batch = make_batch(config(), number)
+        images, labels = batch["image"][:, 0], batch["label"][:, 0]
         pixels = torch.tensor(images).permute(0, 3, 1, 2).float()
         embeddings = model((pixels - 127.5) / 127.5)
         loss = arcface_loss(embeddings, centers, torch.tensor(labels).long(), scale=16.0)
