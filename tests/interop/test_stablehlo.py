@@ -175,6 +175,25 @@ def test_one_image_that_embeds_otherwise_is_enough(tiny, tmp_path, monkeypatch):
     export_stablehlo(path, *tiny, images=pixels(20))
 
 
+@pytest.mark.parametrize("factor, passes", [(1.02, False), (0.98, False), (1.005, True)])
+def test_a_file_whose_embeddings_have_other_norms_never_appears(
+    factor, passes, tiny, tmp_path, monkeypatch
+):
+    program = stablehlo._program
+
+    def write_longer(embed, card, platforms):
+        return program(jax.jit(lambda images: embed(images) * factor), card, platforms)
+
+    monkeypatch.setattr(stablehlo, "_program", write_longer)
+    path = tmp_path / "tiny.stablehlo"
+    if passes:
+        export_stablehlo(path, *tiny)
+        return
+    told = refusal(export_stablehlo, path, *tiny)
+    assert f"one is {factor} times as long, expected within 1%" in told
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("value, told", [(np.nan, "are not finite"), (0.0, "cosine is nan")])
 def test_a_network_that_says_nothing_is_not_written(value, told, tmp_path):
     module, variables, card = network()
@@ -236,7 +255,13 @@ def test_images_that_do_not_fit_are_refused(tiny_file):
 def test_other_files_are_told_apart(tiny_file, tmp_path, monkeypatch):
     path = tmp_path / "a.stablehlo"
     assert "a.stablehlo: no such file" in refusal(load_stablehlo, path)
-    assert "no such file" in refusal(load_stablehlo, tmp_path)
+    wanted = "is a directory; give a file of export_stablehlo"
+    assert refusal(load_stablehlo, tmp_path) == f"{tmp_path} {wanted}"
+    for path_of_none, told in (
+        (tiny_file / "a", "Not a directory"),
+        (tmp_path / ("a" * 300), "File name too long"),
+    ):
+        assert refusal(load_stablehlo, path_of_none) == f"{path_of_none} cannot be read: {told}"
     path.write_bytes(b"<html>not found</html>")
     assert "not a file of export_stablehlo, or damaged" in refusal(load_stablehlo, path)
     entries = entries_of(tiny_file)
@@ -251,6 +276,9 @@ def test_other_files_are_told_apart(tiny_file, tmp_path, monkeypatch):
     assert "no item named 'card.json'" in refusal(load_stablehlo, path)
     write(**{"card.json": b'{"network": "iresnet_tiny", "eyes": 2}'})
     assert "model card: unknown field 'eyes'" in refusal(load_stablehlo, path)
+    for card in (b"[]", b'"iresnet_tiny"', b"null"):
+        write(**{"card.json": card})
+        assert "model card: is " in refusal(load_stablehlo, path)
     write(**{"model.jax_export": b"of another version"})
     assert f"jax {jax.__version__} does not read it" in refusal(load_stablehlo, path)
     # The flatbuffer around the program can be read, the program cannot.
