@@ -25,7 +25,8 @@ class ModelCard:
       mean, deviation: per channel in that order, in pixel units of 0..255:
         `normalised = (pixel - mean) / deviation`.
       embedding_size: length of an embedding.
-      source: where the weights come from, free text.
+      source: where the weights come from, free text: the file, or the run, that the first run of a
+        chain began with.
       sha256: of the file they were read from, in hexadecimal digits; empty where there is none.
 
     Raises:
