@@ -1,6 +1,7 @@
 """A network as one program: what comes out of the file is what the network says."""
 
 import json
+import pathlib
 import zipfile
 
 import jax
@@ -11,7 +12,10 @@ import pytest
 from ddl_jax.errors import UserError
 from ddl_jax.interop import checked_file, export_stablehlo, load_stablehlo, stablehlo
 from ddl_jax.models import BACKBONES, ModelCard, create_backbone
+from ddl_jax.models.iresnet import IResNet
 from tests.random_values import random_values
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 OF_EVERY_KIND = (
     *("iresnet_tiny", "iresnet18", "ir_se_50"),
@@ -96,6 +100,18 @@ def test_equal_networks_are_equal_files_that_tell_nothing_of_this_machine(
     assert (tmp_path / "again.stablehlo").read_bytes() == tiny_file.read_bytes()
     assert b".py" not in tiny_file.read_bytes()
     assert jax.config.jax_traceback_in_locations_limit == limit
+
+
+def test_what_an_older_jax_wrote_is_read():
+    """The file is jax 0.10.2's, of the network below."""
+    embed, card = load_stablehlo(GOLDEN / "jax_0_10_2.stablehlo")
+    assert (card.colour, card.source) == ("BGR", "jax 0.10.2")
+    module = IResNet((1, 1, 1, 1), (2, 3, 4, 5), stem_width=2, stem_stride=2, embedding_size=3)
+    images = jax.ShapeDtypeStruct((1, *card.input_size, 3), jnp.float32)
+    variables = random_values(jax.eval_shape(module.init, jax.random.key(0), images))
+    given = pixels(4, card.input_size)
+    wanted = embeddings(module, variables, card, given)
+    np.testing.assert_allclose(embed(given), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
