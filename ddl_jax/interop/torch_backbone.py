@@ -88,7 +88,7 @@ def read_torch_backbone(
     origin = find_origin(state)
     tensors = _own(state, origin)
     if name is None:
-        name = _recognise(state, origin, path)
+        name = _recognise(arrays, origin, path)
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
     expected = _expected_variables(name, None, input_size)
     _check_network(network_of(origin, tensors), name, origin, where)
@@ -148,9 +148,9 @@ def _check_numbers(
                 f"{what} numbers that are not finite: its training diverged, take an earlier "
                 "checkpoint"
             )
-        if path[-1] == "var" and tensor.min() < 0:
+        if path[-1] == "var" and (lowest := float(tensor.min())) < 0:
             raise UserError(
-                f"{what} a variance of {tensor.min():.6g}: none is below 0, the file is damaged or "
+                f"{what} a variance of {lowest:.6g}: none is below 0, the file is damaged or "
                 "its layers are mixed up; fetch it again"
             )
 
