@@ -77,7 +77,7 @@ _OPTIONS = (
     "batch_norm",
     "batch_norm_group",
     "axis_name",
-    "frozen_stages",
+    "frozen_parts",
     "dropout",
     "remat",
 )
@@ -106,7 +106,7 @@ def create_backbone(
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
       **options: `batch_norm` ("global" | "per_device" | "groups" | "frozen"), `batch_norm_group`
         (images of a group) and `axis_name` (the mapped axis "global" means, None outside a map),
-        explained at `batch_norm.BatchNorm`; `frozen_stages`, the parts whose BatchNorms alone are
+        explained at `batch_norm.BatchNorm`; `frozen_parts`, the parts whose BatchNorms alone are
         "frozen", of the names that `backbone_parts` gives; `dropout`, the rate before the linear
         layer, 0 by default; `remat`, a tuple of stages, from 1, to recompute in the backward pass,
         which saves memory.
@@ -144,7 +144,7 @@ def create_backbone(
         options["embedding_size"] = embedding_size
     module = _BACKBONES[name](dtype=dtype, **options)
     parts = tuple(dict.fromkeys(backbone_parts(module).values()))
-    for part in module.frozen_stages:
+    for part in module.frozen_parts:
         if part not in parts:
             raise UserError(f"unknown part {part!r} of backbone {name}: use {', '.join(parts)}")
     for stage in module.remat:

@@ -24,14 +24,14 @@ class FineTuning:
       layers: the part of every layer at the top of the backbone; see `models.backbone_parts`.
       frozen: the parts that do not learn.
       factors: of the learning rate, for the parts that do.
-      frozen_stages: the backbone's parts whose BatchNorms keep their running statistics.
+      frozen_parts: the backbone's parts whose BatchNorms keep their running statistics.
       freeze_batch_norm: whether no BatchNorm learns its scale and bias, wherever it is.
     """
 
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    frozen_stages: tuple[str, ...] = ()
+    frozen_parts: tuple[str, ...] = ()
     freeze_batch_norm: bool = False
 
     @property
@@ -55,7 +55,7 @@ class FineTuning:
         return {
             layer: statistics
             for layer, statistics in batch_stats.items()
-            if self.layers.get(layer) not in self.frozen_stages
+            if self.layers.get(layer) not in self.frozen_parts
         }
 
     def labels(self, params: Any) -> Any:
@@ -135,7 +135,7 @@ def make_fine_tuning(config: Config, module: nn.Module) -> FineTuning:
         layers=layers,
         frozen=frozen,
         factors={part: factors[part] for part in learning},
-        frozen_stages=tuple(part for part in parts[:-1] if no_statistics or part in frozen),
+        frozen_parts=tuple(part for part in parts[:-1] if no_statistics or part in frozen),
         freeze_batch_norm=freeze_batch_norm,
     )
 

@@ -57,7 +57,7 @@ def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Mod
         remat=model.remat,
         axis_name=axis_name if model.batch_norm == "global" else None,
     )
-    return module.clone(frozen_stages=make_fine_tuning(config, module).frozen_stages)
+    return module.clone(frozen_parts=make_fine_tuning(config, module).frozen_parts)
 
 
 def make_card(config: Config, source: str = "") -> ModelCard:

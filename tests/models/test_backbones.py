@@ -243,7 +243,7 @@ def test_dropout_is_for_training_only(variables):
         ("iresnet18", {"batch_norm": "sync"}, "unknown batch_norm 'sync': use one of global"),
         (
             "mobilefacenet",
-            {"frozen_stages": ("stem", "stage6")},
+            {"frozen_parts": ("stem", "stage6")},
             "unknown part 'stage6' of backbone mobilefacenet: use stem, stage1, stage2, stage3, ",
         ),
         ("iresnet18", {"dropout": 1.0}, "dropout is 1.0"),

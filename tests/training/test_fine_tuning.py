@@ -110,9 +110,9 @@ def test_statistics_freeze_with_their_part_or_everywhere():
         fine_tuning(frozen=("batch_norm",)),
         fine_tuning(batch_norm="frozen"),
     )
-    assert (part.frozen_stages, part.freeze_batch_norm) == (("stem",), False)
-    assert (every.frozen_stages, every.freeze_batch_norm) == (backbone, True)
-    assert (statistics.frozen_stages, statistics.freeze_batch_norm) == (backbone, False)
+    assert (part.frozen_parts, part.freeze_batch_norm) == (("stem",), False)
+    assert (every.frozen_parts, every.freeze_batch_norm) == (backbone, True)
+    assert (statistics.frozen_parts, statistics.freeze_batch_norm) == (backbone, False)
 
 
 def small(**options):
