@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.errors import UserError
+from ddl_jax.models.varying import vary_together
 
 BATCH_NORM_MODES = ("global", "per_device", "groups", "frozen")
 
@@ -84,6 +85,7 @@ class BatchNorm(nn.Module):
 
     def _normalise(self, x, scale, bias, slope):
         """The output, and the mean and unbiased variance that enter the running ones."""
+        x, scale, bias, slope = vary_together(x, scale, bias, slope)
         axis_name = self.axis_name if self.mode == "global" else None
         count = math.prod(x.shape[:-1]) * (jax.lax.axis_size(axis_name) if axis_name else 1)
         normalise = functools.partial(_normalise, self.epsilon, axis_name)

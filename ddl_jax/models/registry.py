@@ -92,7 +92,9 @@ def create_backbone(
 
     `module.apply(variables, images[B,H,W,3], train=False)` returns float32 embeddings
     `[B,embedding_size]` that are not normalised; images are normalised by the `ModelCard`. With
-    `train=True` apply with `mutable=["batch_stats"]`.
+    `train=True` apply with `mutable=["batch_stats"]`. Inside a `jax.shard_map` with the default
+    `check_vma=True` jax adds up the parameters' gradients over the devices; with False, or in a
+    `jax.pmap`, the caller does.
 
     Args:
       name: one of `BACKBONES`. `iresnet18/34/50/100/200` are insightface's, `iresnet_tiny` is made
