@@ -65,7 +65,7 @@ class DepthwiseConv(nn.Module):
         size = x.shape[1:3] if self.size is None else (self.size, self.size)
         # Fan-out as torch counts it, over all channels, whatever a kernel sees.
         shape = (*size, self.group, x.shape[-1])
-        kernel = self.param("kernel", kaiming_normal, shape).astype(self.dtype)
+        kernel = self.param("kernel", kaiming_normal, shape, jnp.float32).astype(self.dtype)
         if self.size is None:
             return jnp.einsum("bhwc,hwc->bc", x, kernel[:, :, 0])[:, None, None]
         convolve = functools.partial(
