@@ -27,12 +27,12 @@ class BatchNorm(nn.Module):
     In training it can be differentiated in reverse mode only.
 
     Attributes:
-      mode: "global": statistics over the batches of all devices on `axis_name`, so that N devices
-        give the numbers of one; "per_device": over this device's own batch, as the references
-        do, so that the running statistics come out different on every device and the training
-        step has to average them; "groups": over every `group` images that follow each other, as
-        "per_device" on so many devices more; "frozen": the running statistics, never updated, in
-        training too.
+      mode: "global" (SyncBN): statistics over the batches of all devices on `axis_name`, so that N
+        devices give the numbers of one; "per_device": over this device's own batch, as the
+        references do, so that the running statistics come out different on every device and the
+        training step has to average them; "groups" (Ghost BatchNorm, Hoffer et al. 2017, arXiv
+        1705.08741): over every `group` images that follow each other, as "per_device" on so many
+        devices more; "frozen": the running statistics, never updated, in training too.
       axis_name: the mapped axis of "global"; None when one device sees the whole batch.
       group: images of a group; 0 for the other modes.
       momentum: the share of the old value a running statistic keeps (1 - torch's momentum).

@@ -126,31 +126,54 @@ def create_backbone(
             raise UserError(
                 f"unknown option {option!r} of backbone {name}: use one of {', '.join(_OPTIONS)}"
             )
-    batch_norm = options.get("batch_norm", "global")
-    if batch_norm not in BATCH_NORM_MODES:
-        raise UserError(
-            f"unknown batch_norm {batch_norm!r}: use one of {', '.join(BATCH_NORM_MODES)}"
-        )
-    group = options.get("batch_norm_group", 0)
-    if (group > 0) != (batch_norm == "groups") or group < 0:
-        raise UserError(
-            f"batch_norm_group is {group!r} with batch_norm={batch_norm!r}: give the images of a "
-            "group with 'groups', and 0 otherwise"
-        )
-    dropout = options.get("dropout", 0.0)
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout is {dropout!r}: use a rate of at least 0 and below 1")
+    _check_batch_norm(options.get("batch_norm", "global"), options.get("batch_norm_group", 0))
+    _check_dropout(options.get("dropout", 0.0))
     if embedding_size is not None:
-        if embedding_size < 1:
+        if not _is_whole(embedding_size) or embedding_size < 1:
             raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
         options["embedding_size"] = embedding_size
+    for option, example in (("remat", "(1, 2)"), ("frozen_parts", "('stem', 'stage1')")):
+        if option in options:
+            options[option] = _as_tuple(option, options[option], example)
     module = _BACKBONES[name](dtype=dtype, **options)
+    _check_parts(name, module)
+    return module
+
+
+def _check_batch_norm(mode: Any, group: Any) -> None:
+    if mode not in BATCH_NORM_MODES:
+        raise UserError(f"unknown batch_norm {mode!r}: use one of {', '.join(BATCH_NORM_MODES)}")
+    if not _is_whole(group) or group < 0 or (group > 0) != (mode == "groups"):
+        raise UserError(
+            f"batch_norm_group is {group!r} with batch_norm={mode!r}: give the images of a group, "
+            "a whole number, with 'groups', and 0 otherwise"
+        )
+
+
+def _check_dropout(rate: Any) -> None:
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        raise UserError(f"dropout is {rate!r}: use a rate of at least 0 and below 1")
+
+
+def _check_parts(name: str, module: nn.Module) -> None:
+    """Refuses stages and parts that a backbone lacks."""
     parts = tuple(dict.fromkeys(backbone_parts(module).values()))
     for part in module.frozen_parts:
         if part not in parts:
-            raise UserError(f"unknown part {part!r} of backbone {name}: use {', '.join(parts)}")
+            raise UserError(
+                f"frozen_parts has the unknown part {part!r}: {name} has {', '.join(parts)}"
+            )
     for stage in module.remat:
-        if f"stage{stage}" not in parts:
+        if not _is_whole(stage) or f"stage{stage}" not in parts:
             stages = sum(part.startswith("stage") for part in parts)
             raise UserError(f"remat has stage {stage!r}: {name} has stages 1 to {stages}")
-    return module
+
+
+def _as_tuple(option: str, value: Any, example: str) -> tuple[Any, ...]:
+    if not isinstance(value, (tuple, list)):
+        raise UserError(f"{option} is {value!r}: give a tuple, as {option}={example}")
+    return tuple(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
