@@ -146,8 +146,8 @@ def make_fine_tuning(config: Config, module: nn.Module) -> FineTuning:
     contradicts itself, and what nothing would read: new class centres that are frozen, a rate of a
     frozen part, a decay that no stage follows, statistics "per_device" or in "groups" where every
     BatchNorm is frozen, and stages to recompute that no backward pass reaches. Frozen parts that
-    "backbone" or "batch_norm" names again say nothing wrong. With `config.steps=0` nothing learns,
-    and all that fits the network is accepted.
+    "backbone" or "batch_norm" names again say nothing wrong. With `config.steps=0` nothing learns:
+    everything may be frozen, whatever the head, BatchNorms and stages to recompute.
 
     Args:
       config: the settings.
