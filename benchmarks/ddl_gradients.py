@@ -55,7 +55,10 @@ def _gradients(run: Run, state: TrainState, number: int) -> dict[str, np.ndarray
     """`[number, parameters]` of every term, weighted."""
     weights = _terms(run)
     loss_of = make_loss(
-        run.module, run.card, make_objective(run.config, run.classes), seed=run.config.seed
+        run.fine_tuning.freeze(run.module),
+        run.card,
+        make_objective(run.config, run.classes),
+        seed=run.config.seed,
     )
 
     def gradients_of(state, batch):

@@ -42,7 +42,7 @@ class _Block(nn.Module):
 
 
 class TorchIResNet(nn.Module):
-    """`[B,3,H,W]` normalised images to `[B,embedding_size]` float32 embeddings.
+    """`[B,3,H,W]` normalised images to `[B,embedding_size]` embeddings, of the parameters' type.
 
     Under autocast the convolutions are in half precision and the linear layer is not, as with
     `create_backbone(name, dtype=jnp.bfloat16)`.
@@ -74,13 +74,14 @@ class TorchIResNet(nn.Module):
             x = stage(x)
         x = self.bn2(x).flatten(1)
         with torch.autocast(x.device.type, enabled=False):
-            return self.features(self.fc(x.float()))
+            return self.features(self.fc(x.to(self.fc.weight.dtype)))
 
 
 def arcface_loss(embeddings, centers, labels, *, margin: float = 0.5, scale: float = 64.0):
     """Mean ArcFace loss as insightface computes it: `[B,D]`, `[C,D]`, `[B]`; margin in radians."""
     unit = nn.functional.normalize
-    cosine = nn.functional.linear(unit(embeddings), unit(centers)).float().clamp(-1, 1)
+    cosine = nn.functional.linear(unit(embeddings), unit(centers))
+    cosine = cosine.to(torch.promote_types(cosine.dtype, torch.float32)).clamp(-1, 1)
     rows = torch.arange(len(labels), device=labels.device)
     angle = torch.acos(cosine[rows, labels].clamp(-1 + 1e-7, 1 - 1e-7))
     logits = cosine.index_put((rows, labels), torch.cos(angle + margin))

@@ -33,7 +33,7 @@ class Model:
     deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
     dtype: str = "float32"  # of the backbone's arithmetic: float32 or bfloat16
     batch_norm: str = "global"  # statistics over the global batch, per_device, groups, or frozen
-    batch_norm_group: int = 0  # images of a group for `groups`, which must divide a device's images
+    batch_norm_group: int = 0  # images of a group for `groups`: whole rows, a part of a device's
     remat: tuple[int, ...] = ()  # stages, from 1, recomputed in the backward pass to save memory
     dropout: float = 0.0  # rate before the last layer; TFace and AdaFace train with 0.4
 
@@ -389,7 +389,7 @@ def variant(config: Config, name: str) -> Config:
             embedding_size=32,
             input_size=(32, 32),
             batch_norm=config.model.batch_norm,
-            batch_norm_group=min(config.model.batch_norm_group, 2),
+            batch_norm_group=min(config.model.batch_norm_group, 2 * images_of_a_row(config.batch)),
             dropout=config.model.dropout,
         )
         config.data, config.evaluation.data = Data(), Evaluation().data
@@ -436,6 +436,7 @@ def validate(config: Config, *, trains: bool = True) -> None:
 
 
 _KINDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "True or False"}
+_LISTS = {int: ("whole numbers", "1,2"), float: ("finite numbers", "1,2"), str: ("texts", "a,b")}
 
 
 def _check_types(name: str, value: Any) -> None:
@@ -449,11 +450,23 @@ def _check_types(name: str, value: Any) -> None:
     for key, hint in hints.items():
         item = getattr(value, key)
         if not _is_of(item, hint):
-            name_of = str if isinstance(hint, types.GenericAlias) else lambda cls: cls.__name__
-            wanted = _KINDS.get(hint) or f"a {name_of(hint)}"
+            wanted = _wanted(f"{name}.{key}", hint)
             raise UserError(f"{name}.{key} is {item!r}; it must be {wanted}")
         if dataclasses.is_dataclass(hint):
             _check_types(f"{name}.{key}", item)
+
+
+def _wanted(name: str, hint: Any) -> str:
+    """What a setting must be, in words; of a tuple also how it is given."""
+    if not isinstance(hint, types.GenericAlias):
+        return _KINDS.get(hint) or f"a {hint.__name__}"
+    kind, *rest = typing.get_args(hint)
+    words, example = _LISTS[kind]
+    default = _get(Config(), name.removeprefix("config."))
+    if default:
+        example = ",".join(map(str, default))
+    count = "" if rest == [...] else f"{1 + len(rest)} "
+    return f"a tuple of {count}{words}, on the command line --{name}={example}"
 
 
 def _is_of(value: Any, hint: Any) -> bool:
@@ -609,17 +622,22 @@ def _validate_together(config: Config) -> None:
     if config.evaluation.every < -1:
         every = config.evaluation.every
         raise UserError(f"config.evaluation.every is {every}; -1 never, 0 at the end")
-    group, groups = config.model.batch_norm_group, config.model.batch_norm == "groups"
-    if group < 0 or groups != (group > 0):
+    group, row = config.model.batch_norm_group, images_of_a_row(config.batch)
+    if config.model.batch_norm == "groups" and group % row:
         raise UserError(
-            f"config.model.batch_norm_group is {group}; give the images of a group with "
-            "config.model.batch_norm=groups, and 0 otherwise"
+            f"config.model.batch_norm_group is {group}; a group holds whole rows of a ddl batch, "
+            f"{row} images each with {len(domains)} domains: give a multiple of {row}"
         )
     if min(config.model.input_size) < 16:
         size = config.model.input_size
         raise UserError(f"config.model.input_size is {size}; give 16 pixels or more")
     if min(config.model.deviation) <= 0:
         raise UserError(f"config.model.deviation is {config.model.deviation}; give values above 0")
+
+
+def images_of_a_row(batch: Batch) -> int:
+    """Images of a row: in a ddl batch a single and a pair of each domain."""
+    return 1 if batch.kind == "images" else 3 * len(batch.domains)
 
 
 def _validate_distillation(options: Distillation, batch_size: int) -> None:
@@ -657,16 +675,6 @@ def _validate_fine_tuning(config: Config) -> None:
     if len(set(settings.frozen)) != len(settings.frozen):
         raise UserError(f"config.init_from.frozen is {settings.frozen}; name every part once")
     part_rates(settings)
-    if settings.head == "reset" and "head" in settings.frozen:
-        raise UserError(
-            "config.init_from.frozen names 'head', but config.init_from.head=reset makes new class "
-            "centres, which have to learn; choose keep or class_means"
-        )
-    if config.model.batch_norm == "per_device" and {"backbone", "batch_norm"} & {*settings.frozen}:
-        raise UserError(
-            "config.model.batch_norm is 'per_device', but config.init_from.frozen freezes every "
-            "BatchNorm; remove one of them"
-        )
 
 
 def part_rates(settings: InitFrom) -> dict[str, float]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax.errors import UserError
+from ddl_jax.models.varying import vary_together
 
 BATCH_NORM_MODES = ("global", "per_device", "groups", "frozen")
 
@@ -26,12 +27,12 @@ class BatchNorm(nn.Module):
     In training it can be differentiated in reverse mode only.
 
     Attributes:
-      mode: "global": statistics over the batches of all devices on `axis_name`, so that N devices
-        give the numbers of one; "per_device": over this device's own batch, as the references
-        do, so that the running statistics come out different on every device and the training
-        step has to average them; "groups": over every `group` images that follow each other, as
-        "per_device" on so many devices more; "frozen": the running statistics, never updated, in
-        training too.
+      mode: "global" (SyncBN): statistics over the batches of all devices on `axis_name`, so that N
+        devices give the numbers of one; "per_device": over this device's own batch, as the
+        references do, so that the running statistics come out different on every device and the
+        training step has to average them; "groups" (Ghost BatchNorm, Hoffer et al. 2017, arXiv
+        1705.08741): over every `group` images that follow each other, as "per_device" on so many
+        devices more; "frozen": the running statistics, never updated, in training too.
       axis_name: the mapped axis of "global"; None when one device sees the whole batch.
       group: images of a group; 0 for the other modes.
       momentum: the share of the old value a running statistic keeps (1 - torch's momentum).
@@ -68,8 +69,8 @@ class BatchNorm(nn.Module):
             that groups do not divide.
         """
         shape = x.shape[-1:]
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        running_variance = self.variable("batch_stats", "var", jnp.ones, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_variance = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         scale, bias = self._affine(shape)
         slope = None if prelu is None else prelu(shape[0])
         # init runs outside the map, where the axis does not exist.
@@ -84,6 +85,7 @@ class BatchNorm(nn.Module):
 
     def _normalise(self, x, scale, bias, slope):
         """The output, and the mean and unbiased variance that enter the running ones."""
+        x, scale, bias, slope = vary_together(x, scale, bias, slope)
         axis_name = self.axis_name if self.mode == "global" else None
         count = math.prod(x.shape[:-1]) * (jax.lax.axis_size(axis_name) if axis_name else 1)
         normalise = functools.partial(_normalise, self.epsilon, axis_name)
@@ -109,15 +111,16 @@ class BatchNorm(nn.Module):
 
     def _affine(self, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
         if not self.affine:
-            return jnp.ones(shape), jnp.zeros(shape)
+            return jnp.ones(shape, jnp.float32), jnp.zeros(shape, jnp.float32)
         if self.learn_scale:
-            scale = self.param("scale", nn.initializers.ones, shape)
+            scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         else:
-            scale = self.variable("batch_stats", "scale", jnp.ones, shape).value
-        return scale, self.param("bias", nn.initializers.zeros, shape)
+            scale = self.variable("batch_stats", "scale", jnp.ones, shape, jnp.float32).value
+        return scale, self.param("bias", nn.initializers.zeros, shape, jnp.float32)
 
     def _update(self, old: jax.Array, new: jax.Array) -> jax.Array:
-        return self.momentum * old + (1 - self.momentum) * jax.lax.stop_gradient(new)
+        moved = self.momentum * old + (1 - self.momentum) * jax.lax.stop_gradient(new)
+        return moved.astype(old.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -160,8 +163,9 @@ def _moments(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]
     """Mean and biased variance per channel of `x[..., C]`, over all devices of an axis."""
     axes = tuple(range(x.ndim - 1))
     # One pass over x for both. E[x^2] - E[x]^2 cancels where the mean is large, so distances from
-    # one of the values are taken, which is some deviations from the mean at most.
-    start = x[(0,) * len(axes)]
+    # the first image's mean are taken: one of B images is sqrt(B - 1) deviations from the mean at
+    # most, and the square of that is what rounding grows by. One of N pixels may be sqrt(N - 1).
+    start = jnp.mean(x[0], axes[:-1])
     distance = x - jnp.expand_dims(start, axes)
     mean = jnp.mean(distance, axes)
     variance = jnp.maximum(jnp.mean(jnp.square(distance), axes) - jnp.square(mean), 0)

@@ -26,7 +26,7 @@ class Slope(nn.Module):
     @nn.compact
     def __call__(self, channels: int) -> jax.Array:
         """`[channels]` float32."""
-        return self.param("slope", nn.initializers.constant(0.25), (channels,))
+        return self.param("slope", nn.initializers.constant(0.25), (channels,), jnp.float32)
 
 
 class Linear(nn.Module):

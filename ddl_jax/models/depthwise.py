@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ddl_jax.models.varying import vary_together
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+
 def depthwise_convolution(
     x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 0
 ) -> jax.Array:
@@ -29,6 +30,11 @@ def depthwise_convolution(
     Returns:
       `[B,H',W',C]`, `H' = (H + 2p - h) // s + 1`. Differentiable in reverse mode only.
     """
+    return _convolve(*vary_together(x, kernel), stride, padding)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x, kernel, stride, padding):
     pads = ((padding, padding), (padding, padding))
     return lax.platform_dependent(
         x,
@@ -39,7 +45,7 @@ def depthwise_convolution(
 
 
 def _forward(x, kernel, stride, padding):
-    return depthwise_convolution(x, kernel, stride, padding), (x, kernel)
+    return _convolve(x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(stride, padding, saved, dy):
@@ -58,7 +64,7 @@ def _backward(stride, padding, saved, dy):
     return lax.platform_dependent(*saved, dy, cpu=by_shifts, default=by_library)
 
 
-depthwise_convolution.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)
 
 _Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, for both axes
 
@@ -125,6 +131,7 @@ def _kernel_gradient(x, dy, kernel, stride, pads):
         taps = _taps(image, height, width, stride)
         return total + jnp.stack([jnp.sum(tap * gradient, (0, 1)) for _, tap in taps]), None
 
-    total = jnp.zeros((height * width, channels), wide)
+    # The sum varies over a shard_map's devices as what is added to it does.
+    total, _ = vary_together(jnp.zeros((height * width, channels), wide), dy)
     total, _ = lax.scan(add, total, (_padded(x, pads), dy))
     return total.reshape(kernel.shape).astype(kernel.dtype)

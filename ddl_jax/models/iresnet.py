@@ -97,7 +97,7 @@ class IResNet(nn.Module):
       dtype: of the convolutions; parameters, statistics and the linear layer stay float32.
       batch_norm, batch_norm_group, axis_name: `mode`, `group` and `axis_name` of
         `batch_norm.BatchNorm`.
-      frozen_stages: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
+      frozen_parts: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
         "stage1", ..., "embedding"; see `parts.backbone_parts`.
       dropout: rate before the linear layer; above 0, training needs `rngs={"dropout": key}`.
       remat: stages, from 1, whose blocks are recomputed in the backward pass: less memory, and for
@@ -119,7 +119,7 @@ class IResNet(nn.Module):
     batch_norm: str = "global"
     batch_norm_group: int = 0
     axis_name: str | None = None
-    frozen_stages: tuple[str, ...] = ()
+    frozen_parts: tuple[str, ...] = ()
     dropout: float = 0.0
     remat: tuple[int, ...] = ()
     ir: bool = False
@@ -182,7 +182,7 @@ class IResNet(nn.Module):
 
     def _norm(self, part: str) -> Callable[..., nn.Module]:
         """Makes the BatchNorms of a part."""
-        mode = "frozen" if part in self.frozen_stages else self.batch_norm
+        mode = "frozen" if part in self.frozen_parts else self.batch_norm
         return functools.partial(
             BatchNorm,
             mode=mode,

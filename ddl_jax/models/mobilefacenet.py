@@ -65,7 +65,7 @@ class DepthwiseConv(nn.Module):
         size = x.shape[1:3] if self.size is None else (self.size, self.size)
         # Fan-out as torch counts it, over all channels, whatever a kernel sees.
         shape = (*size, self.group, x.shape[-1])
-        kernel = self.param("kernel", kaiming_normal, shape).astype(self.dtype)
+        kernel = self.param("kernel", kaiming_normal, shape, jnp.float32).astype(self.dtype)
         if self.size is None:
             return jnp.einsum("bhwc,hwc->bc", x, kernel[:, :, 0])[:, None, None]
         convolve = functools.partial(
@@ -162,7 +162,7 @@ class MobileFaceNet(nn.Module):
       dtype: of the convolutions; parameters, statistics and the last layer stay float32.
       batch_norm, batch_norm_group, axis_name: `mode`, `group` and `axis_name` of
         `batch_norm.BatchNorm`.
-      frozen_stages: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
+      frozen_parts: parts whose BatchNorms are "frozen" whatever `batch_norm` says: "stem",
         "stage1", ..., "embedding"; see `parts.backbone_parts`.
       dropout: rate before the last layer; above 0, training needs `rngs={"dropout": key}`.
       remat: stages, from 1, whose blocks are recomputed in the backward pass: less memory, and for
@@ -186,7 +186,7 @@ class MobileFaceNet(nn.Module):
     batch_norm: str = "global"
     batch_norm_group: int = 0
     axis_name: str | None = None
-    frozen_stages: tuple[str, ...] = ()
+    frozen_parts: tuple[str, ...] = ()
     dropout: float = 0.0
     remat: tuple[int, ...] = ()
 
@@ -249,7 +249,7 @@ class MobileFaceNet(nn.Module):
 
     def _norm(self, part: str) -> Callable[..., nn.Module]:
         """Makes the BatchNorms of a part."""
-        mode = "frozen" if part in self.frozen_stages else self.batch_norm
+        mode = "frozen" if part in self.frozen_parts else self.batch_norm
         return functools.partial(
             BatchNorm, mode=mode, group=self.batch_norm_group, axis_name=self.axis_name
         )

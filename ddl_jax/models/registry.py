@@ -77,7 +77,7 @@ _OPTIONS = (
     "batch_norm",
     "batch_norm_group",
     "axis_name",
-    "frozen_stages",
+    "frozen_parts",
     "dropout",
     "remat",
 )
@@ -92,7 +92,9 @@ def create_backbone(
 
     `module.apply(variables, images[B,H,W,3], train=False)` returns float32 embeddings
     `[B,embedding_size]` that are not normalised; images are normalised by the `ModelCard`. With
-    `train=True` apply with `mutable=["batch_stats"]`.
+    `train=True` apply with `mutable=["batch_stats"]`. Inside a `jax.shard_map` with the default
+    `check_vma=True` jax adds up the parameters' gradients over the devices; with False, or in a
+    `jax.pmap`, the caller does.
 
     Args:
       name: one of `BACKBONES`. `iresnet18/34/50/100/200` are insightface's, `iresnet_tiny` is made
@@ -106,7 +108,7 @@ def create_backbone(
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
       **options: `batch_norm` ("global" | "per_device" | "groups" | "frozen"), `batch_norm_group`
         (images of a group) and `axis_name` (the mapped axis "global" means, None outside a map),
-        explained at `batch_norm.BatchNorm`; `frozen_stages`, the parts whose BatchNorms alone are
+        explained at `batch_norm.BatchNorm`; `frozen_parts`, the parts whose BatchNorms alone are
         "frozen", of the names that `backbone_parts` gives; `dropout`, the rate before the linear
         layer, 0 by default; `remat`, a tuple of stages, from 1, to recompute in the backward pass,
         which saves memory.
@@ -124,31 +126,54 @@ def create_backbone(
             raise UserError(
                 f"unknown option {option!r} of backbone {name}: use one of {', '.join(_OPTIONS)}"
             )
-    batch_norm = options.get("batch_norm", "global")
-    if batch_norm not in BATCH_NORM_MODES:
-        raise UserError(
-            f"unknown batch_norm {batch_norm!r}: use one of {', '.join(BATCH_NORM_MODES)}"
-        )
-    group = options.get("batch_norm_group", 0)
-    if (group > 0) != (batch_norm == "groups") or group < 0:
-        raise UserError(
-            f"batch_norm_group is {group!r} with batch_norm={batch_norm!r}: give the images of a "
-            "group with 'groups', and 0 otherwise"
-        )
-    dropout = options.get("dropout", 0.0)
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout is {dropout!r}: use a rate of at least 0 and below 1")
+    _check_batch_norm(options.get("batch_norm", "global"), options.get("batch_norm_group", 0))
+    _check_dropout(options.get("dropout", 0.0))
     if embedding_size is not None:
-        if embedding_size < 1:
+        if not _is_whole(embedding_size) or embedding_size < 1:
             raise UserError(f"embedding_size is {embedding_size!r}: use a positive whole number")
         options["embedding_size"] = embedding_size
+    for option, example in (("remat", "(1, 2)"), ("frozen_parts", "('stem', 'stage1')")):
+        if option in options:
+            options[option] = _as_tuple(option, options[option], example)
     module = _BACKBONES[name](dtype=dtype, **options)
+    _check_parts(name, module)
+    return module
+
+
+def _check_batch_norm(mode: Any, group: Any) -> None:
+    if mode not in BATCH_NORM_MODES:
+        raise UserError(f"unknown batch_norm {mode!r}: use one of {', '.join(BATCH_NORM_MODES)}")
+    if not _is_whole(group) or group < 0 or (group > 0) != (mode == "groups"):
+        raise UserError(
+            f"batch_norm_group is {group!r} with batch_norm={mode!r}: give the images of a group, "
+            "a whole number, with 'groups', and 0 otherwise"
+        )
+
+
+def _check_dropout(rate: Any) -> None:
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        raise UserError(f"dropout is {rate!r}: use a rate of at least 0 and below 1")
+
+
+def _check_parts(name: str, module: nn.Module) -> None:
+    """Refuses stages and parts that a backbone lacks."""
     parts = tuple(dict.fromkeys(backbone_parts(module).values()))
-    for part in module.frozen_stages:
+    for part in module.frozen_parts:
         if part not in parts:
-            raise UserError(f"unknown part {part!r} of backbone {name}: use {', '.join(parts)}")
+            raise UserError(
+                f"frozen_parts has the unknown part {part!r}: {name} has {', '.join(parts)}"
+            )
     for stage in module.remat:
-        if f"stage{stage}" not in parts:
+        if not _is_whole(stage) or f"stage{stage}" not in parts:
             stages = sum(part.startswith("stage") for part in parts)
             raise UserError(f"remat has stage {stage!r}: {name} has stages 1 to {stages}")
-    return module
+
+
+def _as_tuple(option: str, value: Any, example: str) -> tuple[Any, ...]:
+    if not isinstance(value, (tuple, list)):
+        raise UserError(f"{option} is {value!r}: give a tuple, as {option}={example}")
+    return tuple(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -69,8 +69,9 @@ def _loop(
     """Evaluate, save, next batch, train, log: in this order. `step` counts finished updates."""
     config, first = run.config, int(state.step)
     schedule = make_schedule(config.optimizer)
-    images = config.batch_size * run.sampler.images
-    data = batches(run.rows(), step=first, workers=config.data.workers)
+    images = config.batch_size * run.images
+    workers = config.data.workers
+    data = batches(run.rows(), step=first, workers=workers) if config.steps else iter(())
     watch, start, metrics, logged = Stopwatch(), time.perf_counter(), {}, first
     try:
         for step in range(first, config.steps + 1):
@@ -161,7 +162,7 @@ def _describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path |
         origin,
         f"{run.card.network}: {size:,} parameters; "
         f"{images} images of {run.classes} identities; "
-        f"{run.config.batch_size} x {run.sampler.images} images a step on {mesh.size} "
+        f"{run.config.batch_size} x {run.images} images a step on {mesh.size} "
         f"{mesh.devices.flat[0].platform} device(s)",
     ]
     if learning := run.fine_tuning.describe(state.params):

@@ -50,7 +50,7 @@ class Run:
     mesh: Mesh
     source: Source
     evaluation_source: Source | None
-    sampler: Sampler
+    sampler: Sampler | None  # None where no step is made
     pairs: pairs_lib.Pairs | None
     pairs_file: epath.Path | None  # where the pairs came from; None when they are new
     module: nn.Module
@@ -64,6 +64,11 @@ class Run:
     def classes(self) -> int:
         """Identities of the training data."""
         return self.source.index.classes
+
+    @property
+    def images(self) -> int:
+        """Images of a row of a batch."""
+        return config_lib.images_of_a_row(self.config.batch)
 
     @property
     def seen(self) -> int:
@@ -97,7 +102,7 @@ class Run:
 
         jit keeps the trace for arrays of these shapes and shardings: training does not pay again.
         """
-        b, m = self.config.batch_size, self.sampler.images
+        b, m = self.config.batch_size, self.images
         rows = parallel.row_sharding(self.mesh)
         batch = {
             "image": jax.ShapeDtypeStruct(
@@ -115,7 +120,7 @@ class Run:
         return protocol_card(self.card, self.evaluation_source, settings, step)
 
     def rows(self) -> BatchRows:
-        """This host's rows of all batches."""
+        """This host's rows of all batches, where there are any."""
         return BatchRows(
             self.source,
             self.sampler,
@@ -207,7 +212,8 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         start=start,
     )
     _check_evaluations(run, step)
-    run.check_step()
+    if config.steps:
+        run.check_step()
     return run
 
 
@@ -219,15 +225,20 @@ def identities_hash(index: RecordIndex) -> str:
 
 def _sampler(
     config: Config, index: RecordIndex, workdir: epath.Path
-) -> tuple[Sampler, pairs_lib.Pairs | None, epath.Path | None]:
+) -> tuple[Sampler | None, pairs_lib.Pairs | None, epath.Path | None]:
+    """What chooses the records of every batch, and the pairs it takes, of which file."""
     batch = config.batch
     _check_domains(index, batch.domains)
     if batch.kind == "images":
+        if not config.steps:
+            return None, None, None
         rows = np.flatnonzero(np.isin(index.domains, batch.domains or np.unique(index.domains)))
         return ImageSampler(rows, batch_size=config.batch_size, seed=config.seed), None, None
     pairs, file = pairs_lib.load_or_make_pairs(
         index, batch, config.seed, pairs_directories(config, workdir)
     )
+    if not config.steps:  # the pairs are of the data's fingerprint: the run may go on with steps
+        return None, pairs, file
     sampler = DDLSampler(index, pairs, batch_size=config.batch_size, seed=config.seed)
     return sampler, pairs, file
 

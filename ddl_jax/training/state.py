@@ -11,8 +11,9 @@ from jax.sharding import Mesh
 
 from ddl_jax import parallel
 from ddl_jax.config import Config
+from ddl_jax.errors import UserError
 from ddl_jax.models import ModelCard, create_backbone
-from ddl_jax.training.fine_tuning import EVERYTHING, FineTuning, make_fine_tuning
+from ddl_jax.training.fine_tuning import EVERYTHING, FineTuning
 from ddl_jax.training.objective import head_names, initial_loss_state
 
 # Class centres are padded to a multiple of this, whatever the devices: a checkpoint then has one
@@ -45,19 +46,27 @@ def padded_classes(classes: int) -> int:
 
 
 def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Module:
-    """The backbone of a config, to be trained over a mapped axis, or on one device with None."""
+    """The backbone of a config, to be trained over a mapped axis, or on one device with None.
+
+    What `config.init_from` freezes is the business of `make_train_step`.
+
+    Raises:
+      UserError: a setting that this network cannot have.
+    """
     model = config.model
-    module = create_backbone(
-        model.name,
-        embedding_size=model.embedding_size,
-        dtype=jnp.dtype(model.dtype),
-        batch_norm=model.batch_norm,
-        batch_norm_group=model.batch_norm_group,
-        dropout=model.dropout,
-        remat=model.remat,
-        axis_name=axis_name if model.batch_norm == "global" else None,
-    )
-    return module.clone(frozen_stages=make_fine_tuning(config, module).frozen_stages)
+    try:
+        return create_backbone(
+            model.name,
+            embedding_size=model.embedding_size,
+            dtype=jnp.dtype(model.dtype),
+            batch_norm=model.batch_norm,
+            batch_norm_group=model.batch_norm_group,
+            dropout=model.dropout,
+            remat=model.remat,
+            axis_name=axis_name if model.batch_norm == "global" else None,
+        )
+    except UserError as error:
+        raise UserError(f"config.model: {error}") from error
 
 
 def make_card(config: Config) -> ModelCard:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from ddl_jax import parallel
+from ddl_jax.errors import UserError
 from ddl_jax.models import ModelCard
 from ddl_jax.training.fine_tuning import EVERYTHING, FineTuning, overlay
 from ddl_jax.training.objective import Metrics, Objective
@@ -63,7 +64,7 @@ def make_train_step(
     statistics. Map it with `parallel.map_step`.
 
     Args:
-      module: the backbone.
+      module: the backbone; `fine_tuning` says which of its BatchNorms are frozen.
       card: how its images are normalised.
       objective: see `objective.make_objective`.
       optimizer: of `fine_tuning.learnt({"backbone": ..., "heads": ...})`.
@@ -73,8 +74,12 @@ def make_train_step(
 
     Returns:
       The step; metrics are scalars of the global batch, equal on every device.
-    """
 
+    Raises:
+      UserError: the module comes with frozen parts that `fine_tuning` does not know of or, from the
+        step, the state's optimizer is of other parameters than those that learn.
+    """
+    module = fine_tuning.freeze(module)
     loss_of = make_loss(module, card, objective, seed=seed)
 
     def loss_of_learnt(
@@ -86,6 +91,7 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         learnt = fine_tuning.learnt(state.params)
+        _check_optimizer(optimizer, learnt, state.opt_state)
         (_, (batch_stats, loss_state, terms)), gradients = gradient_of(learnt, state, batch)
         gradients = parallel.reduce_gradients(gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, learnt)
@@ -106,3 +112,13 @@ def make_train_step(
         return state, terms | norms
 
     return step
+
+
+def _check_optimizer(optimizer: optax.GradientTransformation, learnt: Any, opt_state: Any) -> None:
+    """Refuses, while the step is traced, a state that was made for learning something else."""
+    wanted = jax.eval_shape(optimizer.init, learnt)
+    if jax.tree.structure(opt_state) != jax.tree.structure(wanted):
+        raise UserError(
+            "the state's optimizer is not of the parameters that learn: give init_state and "
+            "make_train_step the same optimizer and the same fine_tuning"
+        )

@@ -200,12 +200,20 @@ def test_every_image_size_of_the_field(name, size):
     [
         (dict(batch_norm="groups"), "batch_norm_group is 0 with batch_norm='groups'"),
         (dict(batch_norm_group=4), "batch_norm_group is 4 with batch_norm='global'"),
+        (dict(batch_norm="groups", batch_norm_group=2.5), "batch_norm_group is 2.5 with"),
+        (dict(batch_norm="groups", batch_norm_group=True), "batch_norm_group is True with"),
         (dict(remat=(5,)), "remat has stage 5: iresnet18 has stages 1 to 4"),
+        (dict(remat=("stage1",)), "remat has stage 'stage1': iresnet18 has stages 1 to 4"),
+        (dict(remat=True), r"remat is True: give a tuple, as remat=\(1, 2\)"),
+        (dict(frozen_parts="stem"), r"frozen_parts is 'stem': give a tuple, as frozen_parts=\('st"),
+        (dict(dropout="0.4"), "dropout is '0.4': use a rate"),
+        (dict(embedding_size=12.5), "embedding_size is 12.5: use a positive whole number"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, told):
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=told) as error:
         create_backbone("iresnet18", **options)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -256,8 +264,8 @@ def test_dropout_is_for_training_only(variables):
         ("iresnet18", {"batch_norm": "sync"}, "unknown batch_norm 'sync': use one of global"),
         (
             "mobilefacenet",
-            {"frozen_stages": ("stem", "stage6")},
-            "unknown part 'stage6' of backbone mobilefacenet: use stem, stage1, stage2, stage3, ",
+            {"frozen_parts": ("stem", "stage6")},
+            "frozen_parts has the unknown part 'stage6': mobilefacenet has stem, stage1, stage2, ",
         ),
         ("iresnet18", {"dropout": 1.0}, "dropout is 1.0"),
         ("iresnet18", {"embedding_size": 0}, "embedding_size is 0"),

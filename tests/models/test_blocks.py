@@ -93,6 +93,33 @@ def test_half_precision_statistics_are_float32():
     np.testing.assert_allclose(state["batch_stats"]["mean"], 0.1 * np.float64(x).mean(0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("images, pixels", [(4, 128 * 128), (256, 64)])
+def test_values_far_from_the_first_ones_keep_their_variance(images, pixels):
+    """The worst there is: one pixel, or one image, far from everything else, and it comes first."""
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(images, pixels, 2))
+    x[0, 0, 0] += 3e4
+    x[0, :, 1] += 3e4
+    x = np.float32(x)
+    _, mean, variance = torch_batch_norm(x, 0.0, 0.0, 1.0, 0.0, momentum=1.0)
+    module = BatchNorm(momentum=0.0)
+    _, state = train(module, module.init(jax.random.key(0), x), jnp.asarray(x))
+    # B roundings of float32, and as much again for adding so many numbers up.
+    np.testing.assert_allclose(state["batch_stats"]["var"], variance, rtol=2 * images * 6e-8 + 1e-5)
+    np.testing.assert_allclose(state["batch_stats"]["mean"], mean, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_variables_are_float32_under_64_bits_too(dtype):
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(9).normal(size=(6, 2, 2, 5)), dtype)
+        module = BatchNorm(learn_scale=False)
+        fresh = module.init(jax.random.key(0), x)
+        y, state = train(module, fresh, x)
+        assert y.dtype == dtype
+        assert {leaf.dtype for leaf in jax.tree.leaves((fresh, state))} == {jnp.dtype(jnp.float32)}
+
+
 def mapped_train(module, variables, x):
     """Output, statistics (one row a device) and input gradient over eight devices."""
 

@@ -73,7 +73,7 @@ def train(module, variables):
 @pytest.mark.parametrize("frozen", [(), ("stem", "stage1"), ("stage2", "embedding")])
 def test_frozen_parts_keep_their_statistics(network, frozen):
     module, variables = network
-    _, changed = train(module.clone(frozen_stages=frozen), variables)
+    _, changed = train(module.clone(frozen_parts=frozen), variables)
     parts = backbone_parts(module)
     before = traverse_util.flatten_dict(variables["batch_stats"])
     for path, after in traverse_util.flatten_dict(changed).items():
@@ -84,6 +84,6 @@ def test_frozen_parts_keep_their_statistics(network, frozen):
 def test_with_all_parts_frozen_training_is_evaluation(network):
     module, variables = network
     parts = tuple(dict.fromkeys(backbone_parts(module).values()))
-    embeddings, _ = train(module.clone(frozen_stages=parts), variables)
+    embeddings, _ = train(module.clone(frozen_parts=parts), variables)
     wanted = jax.jit(module.apply)(variables, IMAGES)
     np.testing.assert_allclose(embeddings, wanted, rtol=1e-5, atol=1e-6)

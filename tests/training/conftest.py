@@ -50,8 +50,7 @@ class Trainer:
 
     def fine_tune(self, module):
         """Takes another backbone, one that has parts, and does to them what the config says."""
-        self.fine_tuning = make_fine_tuning(self.config, module)
-        self.module = module.clone(frozen_stages=self.fine_tuning.frozen_stages)
+        self.module, self.fine_tuning = module, make_fine_tuning(self.config, module)
         self.optimizer = make_optimizer(self.config.optimizer, self.fine_tuning)
         return self
 

@@ -1,5 +1,7 @@
 """Parts that are frozen stay as they came, bit for bit; the others learn at their own rates."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,24 +10,28 @@ from jax.tree_util import DictKey
 
 from ddl_jax import config as config_lib
 from ddl_jax import parallel
-from ddl_jax.config import Config, InitFrom
+from ddl_jax.config import Config, InitFrom, Model
 from ddl_jax.errors import UserError
 from ddl_jax.models import backbone_parts, create_backbone, is_batch_norm
 from ddl_jax.models.iresnet import IResNet
 from ddl_jax.training.checkpoint import Checkpoints, Meta
-from ddl_jax.training.fine_tuning import make_fine_tuning
+from ddl_jax.training.fine_tuning import FineTuning, make_fine_tuning
+from ddl_jax.training.state import make_module
 from tests.training.conftest import make_batch
 from tests.training.test_step import assert_close
 
 
-def fine_tuning(steps=1, batch_norm="global", **settings):
+def fine_tuning(steps=1, model=None, **settings):
     config = Config(steps=steps, init_from=InitFrom(path="runs/before", **settings))
-    config.model.name, config.model.batch_norm = "iresnet_tiny", batch_norm
+    config.model = Model(name="iresnet_tiny", **(model or {}))
     config_lib.validate(config)
-    return make_fine_tuning(config, create_backbone("iresnet_tiny"))
+    return make_fine_tuning(config, make_module(config))
 
 
 PLAIN = {"stem": 1, "stage1": 1, "stage2": 1, "stage3": 1, "stage4": 1, "embedding": 1, "head": 1}
+
+
+STAGES = ("stem", "stage1", "stage2", "stage3", "stage4", "embedding")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +97,35 @@ def test_the_rate_of_every_part(settings, wanted):
             "layer_decay is 0.5, but every stage is frozen or has a rate of its own; remove it",
         ),
         ({"rates": ("backbone=0.1",), "layer_decay": 0.5}, "layer_decay is 0.5, but every stage"),
+        (
+            {"frozen": ("head",), "head": "reset"},
+            "head=reset makes new class centres, which have to learn; choose keep or class_means",
+        ),
+        (
+            {"frozen": ("batch_norm",), "model": {"batch_norm": "per_device"}},
+            "config.model.batch_norm is 'per_device', but config.init_from.frozen freezes every "
+            "BatchNorm; remove one of them",
+        ),
+        (
+            {
+                "frozen": ("batch_norm",),
+                "model": {"batch_norm": "groups", "batch_norm_group": 4},
+            },
+            "config.model.batch_norm is 'groups', but config.init_from.frozen freezes every",
+        ),
+        (
+            {"frozen": STAGES, "model": {"batch_norm": "per_device"}},
+            "config.model.batch_norm is 'per_device', but config.init_from.frozen freezes every",
+        ),
+        (
+            {"frozen": ("backbone",), "model": {"remat": (4,)}},
+            "config.model.remat has stage 4, which has no backward pass",
+        ),
+        (
+            {"frozen": ("stem", "stage1"), "model": {"remat": (1, 2)}},
+            "config.model.remat has stage 1, which has no backward pass: config.init_from.frozen "
+            "freezes all from the images to its end; remove it",
+        ),
     ],
 )
 def test_what_fits_no_network_is_refused(settings, told):
@@ -99,8 +134,24 @@ def test_what_fits_no_network_is_refused(settings, told):
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frozen": ("stem", "stage1", "batch_norm"), "model": {"batch_norm": "frozen"}},
+        {"frozen": ("backbone", "stage1", "batch_norm")},
+        {"frozen": ("stem", "stage2"), "model": {"batch_norm": "per_device"}},
+        # The stem learns, through all that is frozen.
+        {"frozen": STAGES[1:], "model": {"remat": (1, 4)}},
+        {"frozen": ("batch_norm",), "model": {"remat": (1,)}},
+    ],
+)
+def test_what_says_nothing_wrong_is_accepted(settings):
+    assert fine_tuning(**settings).frozen_parts
+
+
 def test_without_a_step_everything_may_be_frozen():
-    assert not fine_tuning(steps=0, frozen=("backbone", "head")).factors
+    settings = {"frozen": ("backbone", "head"), "head": "reset"}
+    assert not fine_tuning(0, {"batch_norm": "per_device", "remat": (1,)}, **settings).factors
 
 
 def test_statistics_freeze_with_their_part_or_everywhere():
@@ -108,11 +159,11 @@ def test_statistics_freeze_with_their_part_or_everywhere():
     part, every, statistics = (
         fine_tuning(frozen=("stem", "head")),
         fine_tuning(frozen=("batch_norm",)),
-        fine_tuning(batch_norm="frozen"),
+        fine_tuning(model={"batch_norm": "frozen"}),
     )
-    assert (part.frozen_stages, part.freeze_batch_norm) == (("stem",), False)
-    assert (every.frozen_stages, every.freeze_batch_norm) == (backbone, True)
-    assert (statistics.frozen_stages, statistics.freeze_batch_norm) == (backbone, False)
+    assert (part.frozen_parts, part.freeze_batch_norm) == (("stem",), False)
+    assert (every.frozen_parts, every.freeze_batch_norm) == (backbone, True)
+    assert (statistics.frozen_parts, statistics.freeze_batch_norm) == (backbone, False)
 
 
 def small(**options):
@@ -192,6 +243,49 @@ def test_frozen_parts_keep_every_bit_and_a_stopped_run_goes_on_as_if_it_had_not(
         state, _ = step(state, batch)
     assert jax.tree.structure(state) == jax.tree.structure(end)
     jax.tree.map(np.testing.assert_array_equal, state, end)
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"frozen": ("stem",)}, "FineTuning names 'stem'; its layers are of head"),
+        ({"layers": {"conv1": "stem"}, "factors": {"stage1": 0.1}}, "names 'stage1'; its layers"),
+        ({"freeze_batch_norm": True}, "freezes BatchNorms but has no layers"),
+        ({"freeze_statistics": True}, "freezes BatchNorms but has no layers"),
+    ],
+)
+def test_nothing_can_be_frozen_that_is_not_there(settings, told):
+    with pytest.raises(UserError, match=told):
+        FineTuning(**settings)
+
+
+def test_a_step_that_would_move_what_is_frozen_cannot_be_made(trainer):
+    made = trainer("images", init_from__frozen=("stem", "stage1")).fine_tune(small())
+
+    def refusal(**changes):
+        with pytest.raises(UserError) as caught:
+            own = dataclasses.replace(made)
+            vars(own).update(vars(made) | changes)
+            own.step(jax.eval_shape(made.new_state))
+        return str(caught.value)
+
+    told = refusal(module=small(frozen_parts=("stem", "stage1")), fine_tuning=FineTuning())
+    assert told.startswith("the backbone comes with frozen_parts=stem,stage1, but fine_tuning lets")
+    assert "is of another backbone" in refusal(module=create_backbone("iresnet_tiny"))
+    # The same parts said twice are no mistake.
+    made.module = small(frozen_parts=("stem",))
+    made.step(jax.eval_shape(made.new_state))
+
+
+@pytest.mark.parametrize("forgotten", ["state", "step"])
+def test_a_state_made_for_learning_something_else_is_refused(trainer, forgotten):
+    made = trainer("images", init_from__frozen=("stem",)).fine_tune(small())
+    plain = trainer("images", init_from__frozen=("stem",)).fine_tune(small())
+    plain.fine_tuning = FineTuning()
+    of_state, of_step = (plain, made) if forgotten == "state" else (made, plain)
+    state = jax.eval_shape(of_state.new_state)
+    with pytest.raises(UserError, match="the same optimizer and the same fine_tuning"):
+        of_step.step(state).trace(state, make_batch(made.config, 0))
 
 
 CENTERS = ("heads", "shared", "class_centers")

@@ -415,6 +415,18 @@ def test_no_step_only_takes_weights_over_and_evaluates_them(pretrained, faces, t
     assert int(train_and_evaluate(config, tmp_path / "run").step) == 1
 
 
+@pytest.mark.parametrize("name", ["synthetic_pretrain", "synthetic_ddl"])
+def test_no_step_needs_no_more_identities_than_there_are(name, pretrained, faces, tmp_path):
+    # 12 identities: the rows of a batch, which nobody makes, would have to be of 512.
+    changes = {"init_from__path": pretrained[0], "batch_size": 512, "init_from__head": "reset"}
+    config = settings(name, faces, steps=0, **changes)
+    train_and_evaluate(config, tmp_path / "run")
+    assert (tmp_path / "run" / "evaluation" / "0" / "results.json").exists()
+    config.steps = 1
+    with pytest.raises(UserError, match="config.batch_size=512"):
+        train_and_evaluate(config, tmp_path / "run")
+
+
 def test_a_run_does_not_put_an_evaluation_on_other_data_in_the_place_of_its_own(
     pretrained, faces, tmp_path
 ):
