@@ -9,6 +9,7 @@ pointers to be numbers), hence the stand-ins below.
 
 import pickle
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn, Self
 
@@ -79,8 +80,11 @@ def load(
     """
     names = {**_PLAIN, **(allowed or {})}
     try:
-        _check_memo(file)
-        return _Unpickler(file, path, names, mentioned, persistent_load, encoding).load()
+        with warnings.catch_warnings():
+            # A damaged text may hold an escape that Python warns of: the line below tells enough.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            _check_memo(file)
+            return _Unpickler(file, path, names, mentioned, persistent_load, encoding).load()
     except UserError:
         raise
     except _DAMAGED as error:
