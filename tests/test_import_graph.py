@@ -87,7 +87,9 @@ def test_data_and_their_formats_come_without_jax():
     assert "ddl_jax" in there and not there & FORBIDDEN["data"], modules.stderr
 
 
-def test_interop_hands_out_what_it_names():
+def test_interop_hands_out_one_name_of_another_room():
+    homes = {name: home.split(".")[1] for name, home in interop._HOMES.items()}
+    assert {name for name in homes if homes[name] != "interop"} == {"RecordIOSource"}
     assert all(getattr(interop, name).__name__ == name for name in interop.__all__)
     assert not hasattr(interop, "RecordIOsource")
 

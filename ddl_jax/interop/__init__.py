@@ -6,8 +6,9 @@ A name's module is imported when the name is first used: those who read data mus
 import importlib
 from typing import Any
 
-# A name to the module that has it.
+# A name to the module that has it. `RecordIOSource` is a `Source`, so its home is the data room.
 _HOMES = {
+    "RecordIOSource": "ddl_jax.data.recordio_source",
     "TorchWeights": "ddl_jax.interop.torch_backbone",
     "export_stablehlo": "ddl_jax.interop.stablehlo",
     "load_stablehlo": "ddl_jax.interop.stablehlo",
@@ -17,6 +18,7 @@ _HOMES = {
     "read_verification_bin": "ddl_jax.interop.verification_bin",
     "recognise_torch_backbone": "ddl_jax.interop.torch_backbone",
     "save_torch_backbone": "ddl_jax.interop.torch_backbone",
+    "write_recordio": "ddl_jax.interop.recordio",
     "write_torch_checkpoint": "ddl_jax.interop.torch_writer",
     "write_verification_bin": "ddl_jax.interop.verification_bin",
 }
