@@ -42,8 +42,9 @@ class Model:
 class Data:
     """Where the images come from. See docs/data.md."""
 
-    source: str = "synthetic_faces"  # synthetic_faces, image_folder or tfds
-    path: str = ""  # the folder, or the directory of the prepared data set
+    source: str = "synthetic_faces"  # or image_folder, recordio, tfrecord, list, tfds
+    path: str = ""  # the folder, train.rec, the list, or the directory of the prepared data set
+    root: str = ""  # of list and tfrecord: the folder of what is listed; the list's own when empty
     split: str = "train"  # of synthetic_faces and tfds
     identities: str = ""  # names to use, "001..150,201..250" in natural order; all when empty
     domain_rules: tuple[str, ...] = ()  # "PATTERN=DOMAIN", first match wins
@@ -484,9 +485,14 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 _PATHS = {  # what config.data.path is of the sources that need one
     "image_folder": "the folder with one sub-folder an identity",
+    "recordio": "train.rec, or the folder that it is in",
+    "tfrecord": "the list of the records (NAME, shard, offset, label)",
+    "list": "the list of the images (path, label, domain)",
     "tfds": "the directory of the prepared data set",
 }
-_SOURCES = ("synthetic_faces", "image_folder", "tfds")
+_SOURCES = ("synthetic_faces", *_PATHS)
+_SPLIT = ("synthetic_faces", "tfds")  # those that have splits
+_LISTED = ("tfrecord", "list")  # those whose path is a list
 _BEYOND_PI = ("monotone", "easy", "none")
 _CHOICES = {
     "parallelism": ("shard_map", "pmap"),
@@ -578,7 +584,6 @@ _RANGES = {
 
 
 def _validate_data(name: str, data: Data) -> None:
-    folder = data.source == "image_folder"
     if data.source in _PATHS and not data.path:
         raise UserError(f"config.{name}.path is empty; give {_PATHS[data.source]}")
     if bool(data.metadata) != bool(data.domain_column):
@@ -589,13 +594,15 @@ def _validate_data(name: str, data: Data) -> None:
     # A setting that nothing reads is a mistake that nobody would see.
     if data.source == "synthetic_faces" and (data.domain_rules or data.metadata):
         raise UserError(f"config.{name}: synthetic_faces has its own domains; remove the rules")
-    if folder and data.split != "train":
+    if data.source not in _SPLIT and data.split != "train":
         raise UserError(
-            f"config.{name}.split is {data.split!r}, but a folder has no splits; choose people by "
-            f"config.{name}.identities"
+            f"config.{name}.split is {data.split!r}, but {data.source} has no splits; choose "
+            f"people by config.{name}.identities"
         )
-    if not folder and data.corrupt == "skip":
-        raise UserError(f"config.{name}.corrupt=skip is for image_folder, not for {data.source}")
+    if data.source == "synthetic_faces" and data.corrupt == "skip":
+        raise UserError(f"config.{name}.corrupt=skip: synthetic_faces are never corrupt; remove it")
+    if data.source not in _LISTED and data.root:
+        raise UserError(f"config.{name}.root is for {' and '.join(_LISTED)}, not {data.source}")
 
 
 def _validate_together(config: Config) -> None:
@@ -714,9 +721,10 @@ def evaluation_data(config: Config) -> Data:
         data.split = data.split or "test"
     inherited = {"domain_rules", "corrupt"}
     if not data.path or os.path.realpath(data.path) == os.path.realpath(training.path):
-        inherited |= {"path", "split", "metadata", "domain_column"}
+        inherited |= {"path", "root", "split", "metadata", "domain_column"}
     same_source = data.source == training.source
-    for name in ("path", "domain_rules", "corrupt", "split", "metadata", "domain_column"):
+    names = ("path", "root", "domain_rules", "corrupt", "split", "metadata", "domain_column")
+    for name in names:
         default = training if same_source and name in inherited else Data()
         setattr(data, name, getattr(data, name) or getattr(default, name))
     return data

@@ -406,7 +406,8 @@ def test_a_program_that_evaluates_needs_no_data_to_train_on():
         ("loss.heads=per_domain", "batches of config.batch.kind=ddl"),
         ("loss.softmax_images=all", "batches of config.batch.kind=ddl"),
         ("data.domain_rules=*=easy", "synthetic_faces has its own domains"),
-        ("data.corrupt=skip", "is for image_folder"),
+        ("data.corrupt=skip", "never corrupt; remove it"),
+        ("data.root=faces", "is for tfrecord and list"),
     ],
 )
 def test_what_would_do_nothing_or_harm_is_refused(argument, told):

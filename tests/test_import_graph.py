@@ -2,21 +2,25 @@
 
 import ast
 import pathlib
+import subprocess
 import sys
 
 import pytest
 
+from ddl_jax import interop
+
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "ddl_jax"
 
-# Top to bottom. The first five do not know each other, but for interop's networks.
+# Top to bottom. The first five do not know each other, but for interop's networks, and for the
+# formats of others' data sets (RecordIO, TFRecord), which are files first and sources second.
 ROOMS = ("losses", "models", "parallel", "data", "interop", "evaluation", "training")
 SHARED = {"errors", "config", "__version__"}  # for every room but losses
 ALLOWED = {
     "losses": set(),
     "models": SHARED,
     "parallel": SHARED,
-    "data": SHARED | {"command_line"},  # `python -m ddl_jax.data` is a program
+    "data": SHARED | {"command_line", "interop"},  # `python -m ddl_jax.data` is a program
     "interop": SHARED | {"models", "command_line"},  # and so is `python -m ddl_jax.interop`
     "evaluation": SHARED | {"losses", "models", "parallel", "data", "interop"},
     "training": SHARED | set(ROOMS[:-1]),
@@ -70,6 +74,24 @@ def test_a_room_does_without_what_slows_its_processes(room):
     for path in _files(room):
         libraries = {name.split(".")[0] for name in _imports(path)}
         assert not libraries & FORBIDDEN[room], path.relative_to(ROOT)
+
+
+# What brings no JAX with it, however it is imported: programs that start per worker or per look.
+QUICK = ("ddl_jax.data.open_source", "ddl_jax.interop", "ddl_jax.interop.verification_bin")
+
+
+def test_data_and_their_formats_come_without_jax():
+    code = f"import {', '.join(QUICK)}, sys; print(*sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    there = {name.split(".")[0] for name in modules.stdout.split()}
+    assert "ddl_jax" in there and not there & FORBIDDEN["data"], modules.stderr
+
+
+def test_interop_hands_out_one_name_of_another_room():
+    homes = {name: home.split(".")[1] for name, home in interop._HOMES.items()}
+    assert {name for name in homes if homes[name] != "interop"} == {"RecordIOSource"}
+    assert all(getattr(interop, name).__name__ == name for name in interop.__all__)
+    assert not hasattr(interop, "RecordIOsource")
 
 
 def test_what_every_room_may_import_imports_no_room():

@@ -5,11 +5,18 @@ same pixels.
 """
 
 import re
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
 from ddl_jax.errors import UserError
+
+# Markers of a JPEG: those before the picture's size (all of C0..CF but tables), and its start.
+_FRAMES, _SCAN = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}, 0xDA
+
+# A few kilobytes can announce gigabytes of one grey. No camera takes more than this.
+_MOST_PIXELS = 1 << 27
 
 
 def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -25,8 +32,14 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
       `[H, W, 3]` uint8 RGB.
 
     Raises:
-      UserError: the bytes are not an image that can be read to its end.
+      UserError: the bytes are not an image that can be read to its end, or it is huge.
     """
+    height, width = _announced_size(encoded)
+    if height * width > _MOST_PIXELS:
+        raise UserError(
+            f"{name} announces {width}x{height} pixels; scale it down or remove it, or set "
+            "config.data.corrupt=skip"
+        )
     image, white = None, _other_white(encoded)
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if white else 0)
     if _is_complete(encoded):
@@ -70,13 +83,34 @@ def _is_complete(encoded: bytes) -> bool:
 
 def _start_of_scan(encoded: bytes) -> int:
     """Where the picture of a JPEG begins: behind segments that may hold a whole other JPEG."""
+    return max((place for _, place in _segments(encoded)), default=0)
+
+
+def _segments(encoded: bytes) -> Iterator[tuple[int, int]]:
+    """The markers of a JPEG up to its first scan, and where they stand."""
     place = 2
-    while encoded[place : place + 1] == b"\xff" and encoded[place + 1 : place + 2] != b"\xda":
-        if encoded[place + 1 : place + 2] == b"\xff":  # a marker may be filled up before
+    while encoded[place : place + 1] == b"\xff" and place + 1 < len(encoded):
+        marker = encoded[place + 1]
+        if marker == 0xFF:  # a marker may be filled up before
             place += 1
-        else:
-            place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
-    return place
+            continue
+        yield marker, place
+        if marker == _SCAN:
+            return
+        place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
+
+
+def _announced_size(encoded: bytes) -> tuple[int, int]:
+    """Height and width in the header of a JPEG or PNG; 0 of other formats, which pack less."""
+    if encoded.startswith(b"\x89PNG"):
+        width, height = encoded[16:20], encoded[20:24]
+    elif encoded.startswith(b"\xff\xd8"):
+        frames = (place for marker, place in _segments(encoded) if marker in _FRAMES)
+        place = next(frames, len(encoded))
+        height, width = encoded[place + 5 : place + 7], encoded[place + 7 : place + 9]
+    else:
+        return 0, 0
+    return int.from_bytes(height, "big"), int.from_bytes(width, "big")
 
 
 def _other_white(encoded: bytes) -> int:

@@ -1,18 +1,17 @@
 """Folders of images, `identity/.../image` at any depth, read in place."""
 
-import concurrent.futures
-import logging
 import os
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 from etils import epath
 
-from ddl_jax.data.decode import decode_image
-from ddl_jax.data.domain_rules import assign_domains
-from ddl_jax.data.source import Record, checksum, chosen_identities, make_index, natural_key
+from ddl_jax.data.catalogue import stamp_of_image
+from ddl_jax.data.catalogued_source import CataloguedSource, catalogued
+from ddl_jax.data.scan import Entry
+from ddl_jax.data.source import chosen_identities, natural_key
 from ddl_jax.errors import UserError
-
-_log = logging.getLogger(__name__)
 
 # Whatever calls itself an image is taken for one; what OpenCV cannot decode is then an unreadable
 # image, never a file passed over without a word.
@@ -22,11 +21,11 @@ _SUFFIXES = (
 )
 
 
-class ImageFolderSource:
+class ImageFolderSource(CataloguedSource):
     """The images under `root`; an image's identity is the first folder of its path.
 
-    Every image that is used is decoded once when the source is made, so that a corrupt one is known
-    before any work starts.
+    Every image that is used is decoded once, the first time, so that a corrupt one is known before
+    any work starts; what was found is kept in `root/.ddl_jax` until a file changes.
 
     Attributes:
       index: the records without pixels; paths are relative to `root`, with forward slashes.
@@ -57,39 +56,35 @@ class ImageFolderSource:
           UserError: a missing or empty folder, an image outside any identity's folder, a corrupt
             image, an image without a domain.
         """
-        self._root = root
         found = _find_images(root)
         chosen = chosen_identities(list(map(_identity, found)), identities, setting)
         found = [path for path in found if _identity(path) in chosen]
-        checked = dict(zip(found, _check(root, found)))
-        errors = {path: e for path, e in checked.items() if isinstance(e, UserError)}
-        self.skipped = list(errors)
-        if errors and corrupt == "refuse":
-            more = f" ({len(errors)} such images)" if len(errors) > 1 else ""
-            raise UserError(f"{next(iter(errors.values()))}{more}")
-        for path in self.skipped:
-            _log.warning("skipped the unreadable image %s", path)
-        paths = [path for path in found if path not in errors]
-        if not paths:
-            raise UserError(f"{root}: none of the {len(found)} images is readable")
-        domains = assign_domains(paths, domain_rules, metadata=metadata, column=domain_column)
-        self.index = make_index(
-            list(map(_identity, paths)), paths, domains, [checked[path] for path in paths]
+        records = _ImageFiles(root)
+        catalogue = catalogued(
+            records,
+            lambda: found,
+            folder=root,
+            files=(stamp_of_image(root, path) for path in found),
         )
+        super().__init__(records, catalogue, corrupt=corrupt)
+        if domain_rules or metadata:
+            self._assign_domains(domain_rules, metadata, domain_column)
 
-    def __len__(self) -> int:
-        return len(self.index)
 
-    def __getitem__(self, number: int) -> Record:
-        index = self.index
-        path = str(index.paths[number])
-        return Record(
-            image=read_file(self._root, path),
-            label=int(index.labels[number]),
-            identity=str(index.identities[number]),
-            path=path,
-            domain=str(index.domains[number]),
-        )
+class _ImageFiles(NamedTuple):
+    """The images of a folder by their paths; see `Format`."""
+
+    where: str
+
+    def entry(self, item: str) -> Entry:
+        return Entry(self.read(None, item), _identity(item), item)
+
+    def title(self, item: str) -> str:
+        return item
+
+    def read(self, place: np.ndarray | None, path: str) -> bytes:
+        del place  # the path says it all
+        return read_file(self.where, path)
 
 
 def _identity(path: str) -> str:
@@ -119,43 +114,40 @@ def find_images(root: str) -> list[str]:
       UserError: a folder that cannot be read, or a file name that is none.
     """
     try:
-        return sorted(_walk(epath.Path(root), "", ()), key=natural_key)
+        return sorted(_walk(os.fspath(root), "", ()), key=natural_key)
     except PermissionError as error:
         raise UserError(f"{error.filename} cannot be read; permit it or leave it out") from error
 
 
-def _walk(folder: epath.Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Relative paths of the images in a folder; links to folders are followed, as epath does not.
+def _walk(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Relative paths of the images in a folder; links to folders are followed.
 
     `above` are the folders on the way here: a link back to one of them would never end.
     """
     place = os.path.realpath(folder)
     if place in above:
         raise UserError(f"{prefix.rstrip('/')} is a link to a folder that it is in; remove it")
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
+    for name, is_folder in _entries(folder):
+        if name.startswith("."):
             continue
-        if not entry.name.isprintable():  # bytes that are no UTF-8 become surrogates
-            raise UserError(f"{prefix}{ascii(entry.name)} is no readable file name; rename it")
-        if entry.is_dir():
-            yield from _walk(entry, f"{prefix}{entry.name}/", (*above, place))
-        elif entry.name.lower().endswith(_SUFFIXES):
-            yield prefix + entry.name
+        if not name.isprintable():  # bytes that are no UTF-8 become surrogates
+            raise UserError(f"{prefix}{ascii(name)} is no readable file name; rename it")
+        if is_folder:
+            yield from _walk(os.path.join(folder, name), f"{prefix}{name}/", (*above, place))
+        elif name.lower().endswith(_SUFFIXES):
+            yield prefix + name
 
 
-def _check(root: str, paths: Sequence[str]) -> list[UserError | int]:
-    """Each image's checksum, or what is wrong with it."""
-
-    def check(path: str) -> UserError | int:
-        try:
-            encoded = read_file(root, path)
-            decode_image(encoded, path)
-        except UserError as error:
-            return error
-        return checksum(encoded)
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        return list(pool.map(check, paths))
+def _entries(folder: str) -> Iterator[tuple[str, bool]]:
+    """What is in a folder, and whether it is one itself."""
+    if "://" in folder:
+        yield from ((entry.name, entry.is_dir()) for entry in epath.Path(folder).iterdir())
+        return
+    with os.scandir(folder) as found:  # knows the kind of every entry but links without asking
+        for entry in found:
+            # A link that leads to itself is an error to `is_dir`, and no folder to `isdir`.
+            linked = entry.is_symlink()
+            yield entry.name, os.path.isdir(entry.path) if linked else entry.is_dir()
 
 
 def read_file(root: str, path: str) -> bytes:

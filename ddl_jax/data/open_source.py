@@ -1,17 +1,16 @@
 """From settings to a source."""
 
-import logging
-
 import numpy as np
 
 from ddl_jax import config as config_lib
 from ddl_jax.data import synthetic_faces, tfds_source
 from ddl_jax.data.domain_rules import assign_domains
 from ddl_jax.data.image_folder import ImageFolderSource
+from ddl_jax.data.list_source import ListSource
+from ddl_jax.data.recordio_source import RecordIOSource
 from ddl_jax.data.source import Source, Subset, select_identities
+from ddl_jax.data.tfrecord_source import TFRecordSource
 from ddl_jax.errors import UserError
-
-_log = logging.getLogger(__name__)
 
 
 def open_source(
@@ -25,13 +24,7 @@ def open_source(
     try:
         if data.source == "image_folder":
             return _open_folder(data, f"{setting}.identities")
-        if data.source == "tfds":
-            whole: Source = tfds_source.open_tfds(data.path, data.split)
-        else:
-            size = synthetic_faces.SyntheticFacesConfig(**vars(synthetic))
-            # Without a path: where TFDS keeps everything, ~/tensorflow_datasets.
-            builder = synthetic_faces.prepare(data.path or None, size)
-            whole = tfds_source.TfdsSource(builder, data.split)
+        whole = _open_whole(data, synthetic)
     except OSError as error:
         raise UserError(
             f"{setting}.path: {data.path!r} cannot be used: {error.strerror or error}"
@@ -46,9 +39,25 @@ def open_source(
     return Subset(source, np.arange(len(source)), domains)
 
 
+def _open_whole(data: config_lib.Data, synthetic: config_lib.Synthetic) -> Source:
+    """All records of the path."""
+    if data.source == "recordio":
+        return RecordIOSource(data.path, corrupt=data.corrupt)
+    if data.source == "tfrecord":
+        return TFRecordSource(data.path, root=data.root, corrupt=data.corrupt)
+    if data.source == "list":
+        return ListSource(data.path, root=data.root, corrupt=data.corrupt)
+    if data.source == "tfds":
+        return tfds_source.open_tfds(data.path, data.split, corrupt=data.corrupt)
+    size = synthetic_faces.SyntheticFacesConfig(**vars(synthetic))
+    # Without a path: where TFDS keeps everything, ~/tensorflow_datasets.
+    builder = synthetic_faces.prepare(data.path or None, size)
+    return tfds_source.TfdsSource(builder, data.split)
+
+
 def _open_folder(data: config_lib.Data, setting: str) -> ImageFolderSource:
     # Identities are chosen inside: images of others need not be readable, nor be read.
-    source = ImageFolderSource(
+    return ImageFolderSource(
         data.path,
         identities=data.identities,
         setting=setting,
@@ -57,6 +66,3 @@ def _open_folder(data: config_lib.Data, setting: str) -> ImageFolderSource:
         domain_column=data.domain_column,
         corrupt=data.corrupt,
     )
-    if source.skipped:
-        _log.warning("%s: skipped %d unreadable images", data.path, len(source.skipped))
-    return source

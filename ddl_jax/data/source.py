@@ -1,7 +1,9 @@
 """What every data set looks like to the rest: records by number, and an index without pixels."""
 
 import dataclasses
+import functools
 import hashlib
+import os
 import re
 import zlib
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ import numpy as np
 from ddl_jax.errors import UserError
 
 DEFAULT_DOMAIN = "easy"
+_HASHED_AT_ONCE = 1 << 16  # the text of millions of rows is not to be in memory at once
 
 
 class Record(TypedDict):
@@ -62,7 +65,10 @@ class RecordIndex:
         digest = hashlib.sha256()
         columns = [self.labels, self.identities, self.paths, self.domains]
         for column in [*columns, self.checksums] if contents else columns:
-            digest.update("\n".join(map(str, column.tolist())).encode() + b"\0")
+            for start in range(0, len(column), _HASHED_AT_ONCE):
+                part = column[start : start + _HASHED_AT_ONCE].tolist()
+                digest.update((("\n" if start else "") + "\n".join(map(str, part))).encode())
+            digest.update(b"\0")
         return digest.hexdigest()[:16]
 
 
@@ -79,6 +85,13 @@ class Source(Protocol):
 def checksum(encoded: bytes) -> int:
     """What tells an image from another under the same name: CRC-32 of its encoded bytes."""
     return zlib.crc32(encoded)
+
+
+def numbered(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Names as numbers `[n]` int32 into the list of those that differ, in order of appearance."""
+    known: dict[str, int] = {}
+    codes = [known.setdefault(name, len(known)) for name in names]
+    return np.array(codes, np.int32), list(known)
 
 
 def make_index(
@@ -99,19 +112,29 @@ def make_index(
     )
 
 
-def check_labels(index: RecordIndex, where: str, *, gaps: bool = False) -> None:
-    """Refuses labels that cannot be class numbers: negative or, unless allowed, with gaps."""
-    if not len(index):
+def check_labels(
+    labels: np.ndarray, names: Sequence[str | bytes], where: str, *, gaps: bool = False
+) -> None:
+    """Refuses labels that cannot be class numbers: negative or, unless allowed, with gaps.
+
+    Args:
+      labels: `[n]` of the images.
+      names: `[n]` of the images, for the message.
+      where: they are, for the message.
+      gaps: whether a number below the highest may be missing.
+    """
+    if not len(labels):
         raise UserError(f"{where} has no image")
-    lowest = int(index.labels.min())
+    lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
-        row = int(index.labels.argmin())
-        raise UserError(f"{where}: {index.paths[row]} has label {lowest}; labels start at 0")
-    present = np.unique(index.labels)
-    if len(present) != index.classes and not gaps:
-        missing = int(np.setdiff1d(np.arange(index.classes), present)[0])
+        name = os.fsdecode(names[int(labels.argmin())])
+        raise UserError(f"{where}: {name} has label {lowest}; labels start at 0")
+    present = np.unique(labels)
+    if len(present) != highest + 1 and not gaps:
+        # Counting on from 0, the first number that is not its own place: no list as long as 1e9.
+        missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
         raise UserError(
-            f"{where}: labels reach {index.classes - 1} but none is {missing}, so it is outside "
+            f"{where}: labels reach {highest} but none is {missing}, so it is outside "
             f"the {len(present)} classes; number identities 0..{len(present) - 1} without gaps"
         )
 
@@ -125,21 +148,32 @@ class Subset:
     def __init__(self, source: Source, numbers: np.ndarray, domains: Sequence[str] | None = None):
         self._source = source
         self._numbers = np.asarray(numbers)
-        whole = source.index
-        self.index = make_index(
+        if domains is None:
+            domains = source.index.domains[self._numbers].tolist()
+        self._domains, self._domain_names = numbered(domains)
+        self._labels = self.index.labels.astype(np.int32)
+
+    @functools.cached_property
+    def index(self) -> RecordIndex:
+        """Made when first asked for: worker processes do without."""
+        whole = self._source.index
+        return make_index(
             whole.identities[self._numbers].tolist(),
             whole.paths[self._numbers].tolist(),
-            whole.domains[self._numbers].tolist() if domains is None else domains,
+            [self._domain_names[code] for code in self._domains.tolist()],
             whole.checksums[self._numbers].tolist(),
         )
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "index"}
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, number: int) -> Record:
         record = self._source[int(self._numbers[number])]
-        label, domain = int(self.index.labels[number]), str(self.index.domains[number])
-        return record | {"label": label, "domain": domain}
+        domain = self._domain_names[self._domains[number]]
+        return record | {"label": int(self._labels[number]), "domain": domain}
 
 
 def select_identities(source: Source, ranges: str, setting: str) -> Source:

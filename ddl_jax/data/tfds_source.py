@@ -1,6 +1,7 @@
 """TFDS data sets as sources, and any source as a TFDS data set (ArrayRecord; no TensorFlow)."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,21 +10,16 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ddl_jax import config as config_lib
+from ddl_jax.data.catalogue import NO_NUMBER, stamp
+from ddl_jax.data.catalogued_source import CataloguedSource, catalogued
 from ddl_jax.data.decode import decode_image
-from ddl_jax.data.source import (
-    DEFAULT_DOMAIN,
-    Record,
-    RecordIndex,
-    Source,
-    check_labels,
-    checksum,
-    make_index,
-)
+from ddl_jax.data.scan import Entry
+from ddl_jax.data.source import DEFAULT_DOMAIN, Source, check_labels
 from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
 from ddl_jax.errors import UserError
 
 
-class TfdsSource:
+class TfdsSource(CataloguedSource):
     """One split of a prepared TFDS data set with the features image and label.
 
     `identity`, `path` and `domain` are used where the data set has them. Else the label, a number
@@ -32,7 +28,7 @@ class TfdsSource:
     hold all of them.
     """
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str, *, corrupt: str = "refuse"):
         features = builder.info.features or {}
         for name in ("image", "label"):
             if name not in features:
@@ -41,6 +37,45 @@ class TfdsSource:
             known = ", ".join(builder.info.splits)
             raise UserError(f"{builder.info.full_name} has no split {split!r}; it has {known}")
         self._split = split
+        records = _Records(f"{builder.info.full_name}, split {split}", builder, split)
+        catalogue = catalogued(
+            records,
+            lambda: range(len(records)),
+            folder=os.fspath(builder.data_dir),
+            files=[
+                stamp(os.fspath(file), file.name)
+                for file in sorted(epath.Path(builder.data_dir).iterdir())
+                if file.is_file()
+            ],
+            settings=[split],
+        )
+        super().__init__(records, catalogue, corrupt=corrupt)
+
+    def _number_identities(self) -> np.ndarray:
+        """The data set's own numbers, where it has them and the split all of them."""
+        found = self._catalogue
+        if found.labels[0] == NO_NUMBER:
+            return super()._number_identities()
+        part = "[" in self._split or bool(self.skipped)
+        check_labels(found.labels, found.paths, self._records.where, gaps=part)
+        if part:
+            return super()._number_identities()
+        numbers = np.empty(len(found.identity_names), np.int64)
+        numbers[found.identities] = found.labels
+        if (other := np.flatnonzero(numbers[found.identities] != found.labels)).size:
+            name = found.identity_names[found.identities[other[0]]]
+            raise UserError(
+                f"{self._records.where}: identity {name!r} has labels {found.labels[other[0]]} and "
+                f"{numbers[found.identities[other[0]]]}; give it one"
+            )
+        return numbers
+
+
+class _Records:
+    """The records of a split by their numbers; see `Format`."""
+
+    def __init__(self, where: str, builder: tfds.core.DatasetBuilder, split: str):
+        self.where, self._split = where, split
         try:
             # Encoded bytes: decoding belongs to the workers, and to one decoder.
             self._records = builder.as_data_source(
@@ -50,56 +85,37 @@ class TfdsSource:
             raise UserError(
                 f"{builder.info.full_name}, split {split!r}: {str(error).splitlines()[0]}"
             ) from error
-        self.index = self._read_index(f"{builder.info.full_name}, split {split}")
-        paths, counts = np.unique(self.index.paths, return_counts=True)
-        if counts.max() > 1:  # pairs name images by their paths
-            raise UserError(
-                f"{builder.info.full_name}, split {split}: {counts.max()} images have the path "
-                f"{str(paths[counts.argmax()])!r}; give every image its own"
-            )
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, number: int) -> Record:
-        index = self.index
-        label = int(index.labels[number])  # past the end the IndexError that iteration wants
-        return Record(
-            image=self._records[number]["image"],
-            label=label,
-            identity=str(index.identities[number]),
-            path=str(index.paths[number]),
-            domain=str(index.domains[number]),
-        )
-
-    def _read_index(self, where: str) -> RecordIndex:
-        """Reads every record once; keeps no pixels."""
-        rows = [self._facts(number, example) for number, example in enumerate(self._records)]
-        labels, identities, paths, domains, checksums = zip(*rows) if rows else ([],) * 5
-        index = make_index(identities, paths, domains, checksums)
-        if isinstance(labels[0] if rows else 0, str):
-            return index
-        numbered = dataclasses.replace(index, labels=np.array(labels, np.int64))
-        check_labels(numbered, where, gaps="[" in self._split)
-        return index if "[" in self._split else numbered
-
-    def _facts(self, number: int, example: dict[str, Any]) -> tuple[int | str, str, str, str, int]:
+    def entry(self, item: int) -> Entry:
+        example = self._records[item]
         label = example["label"]
-        label = _text(label) if isinstance(label, str | bytes) else int(label)
-        return (
-            label,
+        named = isinstance(label, str | bytes)
+        label = _text(label) if named else int(label)
+        return Entry(
+            example["image"],
             _text(example.get("identity", str(label))),
-            _text(example.get("path", f"{self._split}/{number}")),
+            _text(example.get("path", f"{self._split}/{item}")),
             _text(example.get("domain", DEFAULT_DOMAIN)),
-            checksum(example["image"]),
+            label=NO_NUMBER if named else label,
+            place=(item,),
         )
+
+    def title(self, item: int) -> str:
+        return f"{self.where}, record {item}"
+
+    def read(self, place: np.ndarray, path: str) -> bytes:
+        del path
+        return self._records[int(place[0])]["image"]
 
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def open_tfds(directory: str, split: str) -> TfdsSource:
+def open_tfds(directory: str, split: str, *, corrupt: str = "refuse") -> TfdsSource:
     """A split of the data set that stands in `directory` (the one with dataset_info.json).
 
     Raises:
@@ -116,7 +132,7 @@ def open_tfds(directory: str, split: str) -> TfdsSource:
         raise UserError(
             f"{directory!r} is no prepared data set: {str(error).splitlines()[0]}"
         ) from error
-    return TfdsSource(builder, split)
+    return TfdsSource(builder, split, corrupt=corrupt)
 
 
 @dataclasses.dataclass(kw_only=True)

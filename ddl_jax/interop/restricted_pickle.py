@@ -13,6 +13,7 @@ call what is not in the table, as code in a pickle must, is refused by its name 
 
 import pickle
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn, Self
 
@@ -115,8 +116,11 @@ def load(
     """
     names = {**_PLAIN, **(allowed or {})}
     try:
-        _check_memo(file)
-        return _Unpickler(file, path, names, placeholders, persistent_load, encoding).load()
+        with warnings.catch_warnings():
+            # A damaged text may hold an escape that Python warns of: the line below tells enough.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            _check_memo(file)
+            return _Unpickler(file, path, names, placeholders, persistent_load, encoding).load()
     except UserError:
         raise
     except _DAMAGED as error:

@@ -245,8 +245,10 @@ def _sampler(
 
 def pairs_directories(config: Config, workdir: epath.Path) -> list[epath.Path]:
     """Where the pairs may be kept: with the data or, if those cannot be written, with the run."""
-    beside = [epath.Path(config.data.path) / ".ddl_jax"] if config.data.path else []
-    return [*beside, workdir]
+    if not config.data.path:
+        return [workdir]
+    data = epath.Path(config.data.path)
+    return [(data.parent if data.is_file() else data) / ".ddl_jax", workdir]
 
 
 def _check_domains(index: RecordIndex, domains: tuple[str, ...]) -> None:

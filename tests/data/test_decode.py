@@ -6,6 +6,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddl_jax.data.decode import decode_image, fit
 from ddl_jax.errors import UserError
@@ -52,12 +54,12 @@ def test_the_alpha_channel_is_dropped():
     np.testing.assert_array_equal(decode_image(encoded, "a.png"), image[..., 2::-1])
 
 
-def _huge_png() -> bytes:
+def _huge_png(width: int, height: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + checksum
 
-    header = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
@@ -65,11 +67,46 @@ UNREADABLE = {
     "empty": b"",
     "text": b"this is no image",
     "random": np.random.default_rng(0).bytes(3000),
-    "a PNG of 40 gigapixels": _huge_png(),
 } | {
     f"{suffix} without its last {lost}": encode(pixels("cut", (24, 20)), suffix)[:-lost]
     for suffix in (".jpg", ".png", ".pgm")
     for lost in (1, 16, 100)
+}
+
+
+def _huge_jpeg(width: int, height: int) -> bytes:
+    """A small JPEG that says it is a large one, behind a preview's segment that says otherwise."""
+    encoded = encode(pixels("bomb", (16, 16)), ".jpg")
+    size = encoded.index(b"\xff\xc0") + 5
+    told = struct.pack(">HH", height, width)
+    preview = b"\xff\xe1" + struct.pack(">H", 2 + 9) + encoded[size - 5 : size + 4]
+    return encoded[:2] + preview + encoded[2:size] + told + encoded[size + 4 :]
+
+
+@pytest.mark.parametrize("bomb", [_huge_png, _huge_jpeg])
+def test_a_few_bytes_that_announce_gigabytes_are_not_decoded(bomb, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UserError, match=r"^a\.x announces 20000x15000 pixels; .*skip$"):
+        decode_image(bomb(20_000, 15_000), "a.x")
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(st.data())
+def test_damage_anywhere_is_told_in_one_line_or_decoded(data):
+    whole = _WHOLE[data.draw(st.sampled_from(sorted(_WHOLE)))]
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 8)))
+    try:
+        image = decode_image(whole[:start] + data.draw(st.binary(max_size=8)) + whole[end:], "a.x")
+    except UserError as error:
+        assert str(error).startswith("a.x ") and "\n" not in str(error)
+    else:
+        assert image.dtype == np.uint8 and image.shape[2] == 3
+
+
+_WHOLE = {
+    suffix: encode(pixels("fuzz", (9, 8)), suffix)
+    for suffix in (".jpg", ".png", ".pgm", ".bmp", ".webp")
 }
 
 

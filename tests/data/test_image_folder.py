@@ -121,6 +121,15 @@ def test_a_link_that_would_never_end_is_refused(tmp_path):
     assert "1/again is a link to a folder that it is in" in _refusal(tmp_path)
 
 
+def test_links_that_lead_nowhere_are_unreadable_images(tmp_path):
+    write_faces(tmp_path, 1)
+    (tmp_path / "1/lost.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "1/round.png").symlink_to(tmp_path / "1/round.png")
+    assert "1/lost.png cannot be read: No such file" in _refusal(tmp_path)
+    skipped = ImageFolderSource(str(tmp_path), corrupt="skip").skipped
+    assert skipped == ["1/lost.png", "1/round.png"]
+
+
 def test_hidden_and_other_files_are_passed_over(tmp_path):
     write_image(tmp_path, "a/1.png")
     for path in ("a/.2.png", ".hidden/3.png", "a/.cache/4.png"):

@@ -139,9 +139,8 @@ def test_the_fingerprint_changes_with_the_order_and_the_number_of_records():
     assert len({*prints, whole.index.fingerprint()}) == 4
 
 
-def _labelled(labels) -> RecordIndex:
-    names = np.array([str(label) for label in labels])
-    return RecordIndex(np.array(labels, np.int64), names, names, names, np.arange(len(labels)))
+def _labels(labels) -> tuple[np.ndarray, list[str]]:
+    return np.array(labels, np.int64), [f"image {label}" for label in labels]
 
 
 @pytest.mark.parametrize(
@@ -149,18 +148,19 @@ def _labelled(labels) -> RecordIndex:
     [
         ([0, 1, 3], "reach 3 but none is 2"),
         ([1, 2], "reach 2 but none is 0"),
-        ([0, -1, 1], "-1 has label -1"),
+        ([0, 10**9], "reach 1000000000 but none is 1,"),
+        ([0, -1, 1], "image -1 has label -1"),
         ([], "has no image"),
     ],
 )
 def test_labels_that_are_no_class_numbers_are_refused(labels, told):
     with pytest.raises(UserError) as caught:
-        check_labels(_labelled(labels), "here")
+        check_labels(*_labels(labels), "here")
     assert str(caught.value).startswith("here") and told in str(caught.value)
 
 
 def test_class_numbers_in_any_order_are_taken():
-    check_labels(_labelled([2, 0, 1, 0]), "here")
+    check_labels(*_labels([2, 0, 1, 0]), "here")
 
 
 def test_a_subset_may_have_domains_of_its_own():

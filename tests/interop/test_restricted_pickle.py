@@ -56,6 +56,10 @@ def test_scalars_come_through(protocol):
     assert issame == [True, 0.5] and isinstance(issame[1], np.float32)
 
 
+def test_a_text_with_an_unknown_escape_warns_of_nothing():
+    assert load(b"S'\\q'\n.") == b"\\q"  # found by damaging files at random
+
+
 def test_numpy_1_and_python_2_names():
     array = pickle.dumps(np.arange(3, dtype=np.uint8), 2)
     assert load(array.replace(b"numpy._core", b"numpy.core")).tolist() == [0, 1, 2]

@@ -1,0 +1,69 @@
+"""Lists of images as peers' trainers have them: a line an image, in columns."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+
+from etils import epath
+
+from ddl_jax.errors import UserError
+
+Row = tuple[int, list[str]]
+
+_NO_NAME = re.compile(r"[-+]?(\d*\.\d+|\d+\.\d*|\d+(\.\d*)?e[-+]?\d+|nan|inf|infinity)|-\d+", re.I)
+
+
+def read_list(path: str) -> Iterator[Row]:
+    """`(line number, columns)` of every line that is not blank.
+
+    The first line tells what parts the columns: tabs if it has one, else commas, else spaces. Only
+    between commas a column may stand in quotes.
+
+    Raises:
+      UserError: no such file, no text.
+    """
+    try:
+        # Line by line: a list of millions is not to be in memory as text, too.
+        with epath.Path(path).open("rb") as file:
+            lines = (line.decode("utf-8-sig").rstrip("\r\n") for line in file)
+            rows = _split(lines)
+            yield from ((number, [c.strip() for c in row]) for number, row in rows if any(row))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise UserError(f"{path}: {error}; correct it") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _split(lines: Iterator[str]) -> Iterator[Row]:
+    first = next(lines, "")
+    mark = next((mark for mark in "\t," if mark in first), None)
+    whole = _chain(first, lines)
+    if mark == ",":
+        table = csv.reader(whole, strict=True)
+        yield from ((table.line_num, row) for row in table)
+    else:
+        yield from ((number, line.split(mark)) for number, line in enumerate(whole, 1))
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def check_label(label: str, where: str) -> str:
+    """A label as the name of an identity: a whole number from 0, or a name.
+
+    Raises:
+      UserError: it is empty or another number, which is a slip: a domain, a score, a NaN.
+    """
+    if not label or _NO_NAME.fullmatch(label):
+        raise UserError(f"{where}: label {label!r} is neither a whole number from 0 nor a name")
+    return label
+
+
+def columns_of(header: Sequence[str]) -> dict[str, int] | None:
+    """The places of the columns that a first line names; None where it names an image."""
+    names = [name.lower() for name in header]
+    return {name: place for place, name in enumerate(names)} if "path" in names else None
