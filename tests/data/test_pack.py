@@ -103,5 +103,7 @@ def test_a_packed_data_set_is_never_overwritten(folder, capsys):
 
 
 def test_help_is_printed(capsys):
-    assert _pack("--help") == 0
+    assert _pack("pack", "--help") == 0
     assert "--domain_rules" in capsys.readouterr().out
+    assert _pack("--help") == 0
+    assert "pack" in capsys.readouterr().out
