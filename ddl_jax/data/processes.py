@@ -1,0 +1,74 @@
+"""Worker processes for work on images."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import cv2
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    # Not os.cpu_count(): a container or a job may have been given fewer.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_pool(workers: int, shared: Any = None) -> concurrent.futures.ProcessPoolExecutor:
+    """A pool in which OpenCV takes one thread a process.
+
+    Args:
+      workers: number of processes.
+      shared: what `map_shared` hands to its function.
+    """
+    # Not by fork: JAX, which the caller may have started, has threads. And not by threads: the
+    # many small array operations hold the interpreter's lock, and two gain nothing.
+    return concurrent.futures.ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(shared,),
+    )
+
+
+def map_shared(
+    function: Callable[[Any, Any], Any], shared: Any, tasks: Iterable[Any], workers: int
+) -> Iterator[Any]:
+    """`function(shared, task)` of every task, as they are done; `shared` travels once a process.
+
+    With one worker everything is done in this process, in order. The first exception, or the end of
+    the caller's loop, drops the tasks that have not started.
+    """
+    if workers < 2:
+        for task in tasks:
+            yield function(shared, task)
+        return
+    pool = process_pool(workers, shared)
+    try:
+        futures = [pool.submit(_with_shared, function, task) for task in tasks]
+        for future in concurrent.futures.as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_shared: Any = None  # of a worker process
+
+
+def _start(shared: Any) -> None:
+    global _shared
+    _shared = shared
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next task for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _with_shared(function: Callable[[Any, Any], Any], task: Any) -> Any:
+    return function(_shared, task)
