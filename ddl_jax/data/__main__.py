@@ -10,7 +10,7 @@ from ddl_jax.errors import UserError
 # A module each, with `main(argv)` and a docstring whose first line says what it does; only the
 # one that is asked for is imported.
 _COMMANDS = {
-    "pack": "ddl_jax.data.pack_command",
+    "prepare": "ddl_jax.data.prepare_command",
 }
 
 

@@ -1,5 +1,6 @@
 """Faces found by a detector whose model the user has: OpenCV's YuNet."""
 
+import hashlib
 from typing import Protocol
 
 import cv2
@@ -18,6 +19,10 @@ class FaceDetector(Protocol):
 
     def faces(self, image: np.ndarray) -> np.ndarray:
         """The five landmarks of every face, `[n, 5, 2]` (x, y) in pixels of `[H, W, 3]` RGB."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What tells this detector from another."""
         ...
 
 
@@ -66,6 +71,10 @@ class YuNet:
         points = found[:, 4:14].reshape(-1, 5, 2).astype(np.float64)
         scale = np.array(image.shape[1::-1]) / small.shape[1::-1]
         return (points + 0.5) * scale - 0.5
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of the model's file."""
+        return hashlib.sha256(epath.Path(self._path).read_bytes()).hexdigest()
 
     def _no_model(self) -> UserError:
         return UserError(

@@ -1,10 +1,11 @@
 """Landmarks of photos as other projects write them down: text lists, CSV, JSON, a file a photo."""
 
 import csv
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,32 +52,42 @@ _SWAP = [1, 0, 2, 4, 3]  # the person's own left and right for the image's
 
 
 class Landmarks:
-    """The faces of photos by the photos' paths.
+    """The faces of photos by the photos' paths; picklable, also for millions.
 
     Attributes:
       reading: how the numbers were taken, in words.
     """
 
-    def __init__(self, faces: Mapping[str, Faces], reading: str):
-        self._faces = faces
-        # VGGFace2 names photos without a suffix, as a file a photo does.
-        self._stems = {os.path.splitext(path)[0]: path for path in faces}
+    def __init__(self, paths: Sequence[str], points: np.ndarray, reading: str):
+        """Takes a path and points `[5, 2]` for each face; a path that stands again has several."""
+        self._groups: dict[str, int] = {}
+        group = [self._groups.setdefault(path, len(self._groups)) for path in paths]
+        self._points = points[np.argsort(group, kind="stable")]
+        self._ends = np.cumsum(np.bincount(group))
         self.reading = reading
 
     def __len__(self) -> int:
-        return len(self._faces)
+        return len(self._groups)
 
     def of(self, path: str) -> Faces:
-        """The faces of a photo, `[n, 5, 2]`; none if the landmarks do not name it."""
-        stem = os.path.splitext(path)[0]
-        for name in (path, stem, self._stems.get(path), self._stems.get(stem)):
-            if name in self._faces:
-                return self._faces[name]
-        return _NO_FACE
+        """The faces of a photo, `[n, 5, 2]`; none if the landmarks do not name it.
+
+        VGGFace2 names photos without a suffix, and so does a folder with a file a photo.
+        """
+        group = self._groups.get(path, self._groups.get(os.path.splitext(path)[0]))
+        if group is None:
+            return _NO_FACE
+        first = self._ends[group - 1] if group else 0
+        return self._points[first : self._ends[group]]
 
     def some_path(self) -> str:
         """The first photo named, for an error."""
-        return next(iter(self._faces))
+        return next(iter(self._groups))
+
+    def fingerprint(self) -> str:
+        """A hash of every name and number."""
+        names = "\n".join(self._groups).encode()
+        return hashlib.sha256(names + self._ends.tobytes() + self._points.tobytes()).hexdigest()
 
 
 def read_landmarks(path: str) -> Landmarks:
@@ -113,10 +124,7 @@ def read_landmarks(path: str) -> Landmarks:
             f"{names[0]}; give every face as many"
         )
     points, reading = _as_faces(np.array(numbers, np.float64), path)
-    groups: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        groups.setdefault(_plain(name), []).append(row)
-    return Landmarks({name: points[chosen] for name, chosen in groups.items()}, reading)
+    return Landmarks([_plain(name) for name in names], points, reading)
 
 
 def _as_faces(numbers: np.ndarray, path: str) -> tuple[Faces, str]:

@@ -4,7 +4,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -34,13 +34,14 @@ def process_pool(workers: int, shared: Any = None) -> concurrent.futures.Process
 
 
 def map_shared(
-    function: Callable[[Any, Any], Any], shared: Any, tasks: Iterable[Any], workers: int
+    function: Callable[[Any, Any], Any], shared: Any, tasks: Sequence[Any], workers: int
 ) -> Iterator[Any]:
     """`function(shared, task)` of every task, as they are done; `shared` travels once a process.
 
-    With one worker everything is done in this process, in order. The first exception, or the end of
-    the caller's loop, drops the tasks that have not started.
+    With one worker, or one task, everything is done in this process, in order. The first exception,
+    or the end of the caller's loop, drops the tasks that have not started.
     """
+    workers = min(workers, len(tasks))
     if workers < 2:
         for task in tasks:
             yield function(shared, task)
