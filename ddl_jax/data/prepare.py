@@ -5,7 +5,7 @@ import datetime
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ from ddl_jax.data.alignment import template_points
 from ddl_jax.data.face_cut import FaceCut
 from ddl_jax.data.source import Source, make_index
 from ddl_jax.data.survey import FaceFinder, survey
+from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-DATA_CARD = "data_card.json"
 WITHOUT_FACE = ("leave_out", "fit", "refuse")
 
 
@@ -71,7 +71,6 @@ def prepare(
     *,
     faces: Faces | None = None,
     corrupt: str = "refuse",
-    leave_out: Sequence[str] = (),
     images_per_shard: int = 10_000,
     workers: int = 1,
     contact_sheet: bool = False,
@@ -89,7 +88,6 @@ def prepare(
       name: of this one.
       faces: how photos are aligned; None writes the images' bytes as they are.
       corrupt: "refuse" unreadable images, or "skip" and list them.
-      leave_out: paths of images to leave out.
       images_per_shard: images in a file.
       workers: processes.
       contact_sheet: whether to draw samples and near duplicates; the pictures show faces.
@@ -104,14 +102,13 @@ def prepare(
         nothing is left to write.
     """
     directory = target(out, name)
-    left_out = _rows_of(source, leave_out)
     try:
         # Both steps are kept under what they depend on: other settings never meet them.
         unfinished = directory.with_name(f"{directory.name}.unfinished")
         finder = faces.finder if faces else None
         seen = _key(source.index.fingerprint(), finder and finder.fingerprint())
         facts = survey(source, unfinished / f"survey-{seen}", finder=finder, workers=workers)
-        kept = _kept(source, facts, faces, corrupt, left_out)
+        kept = _kept(source, facts, faces, corrupt)
         plan = _plan(source, facts, kept, faces, images_per_shard)
         wanted = _key(seen, plan.rows.tobytes(), images_per_shard, plan.cut)
         shards, notes = unfinished / f"shards-{wanted}", unfinished / f"notes-{wanted}"
@@ -124,7 +121,7 @@ def prepare(
             part.unlink()
         tfds_shards.write_metadata(plan, name, shards, "Faces; see data_card.json and report.md.")
         whole = prepare_report.Prepared(
-            source=source, facts=facts, kept=kept, left_out=left_out, name=name, aligned=bool(faces)
+            source=source, facts=facts, kept=kept, name=name, aligned=bool(faces)
         )
         summary = prepare_report.write(whole, shards, contact_sheet=contact_sheet)
         card = _card(source, plan, tfds_shards.checksums(plan, notes), faces, origin, summary)
@@ -140,22 +137,13 @@ def _key(*what: Any) -> str:
     return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
 
-def _rows_of(source: Source, paths: Sequence[str]) -> np.ndarray:
-    """Which rows are named -> `[n]` bool."""
-    unknown = np.setdiff1d(np.array(paths, str), source.index.paths)
-    if len(unknown):
-        raise UserError(f"--leave_out names {str(unknown[0])!r}, which is not in the data")
-    return np.isin(source.index.paths, np.array(paths, str))
-
-
-def _kept(
-    source: Source, facts: np.ndarray, faces: Faces | None, corrupt: str, left_out: np.ndarray
-) -> np.ndarray:
+def _kept(source: Source, facts: np.ndarray, faces: Faces | None, corrupt: str) -> np.ndarray:
     """Which images are written -> `[n]` bool."""
-    unreadable = ~facts["readable"] & ~left_out
     if corrupt == "refuse":
-        _refuse(source, unreadable, "cannot be read", "mend or remove them, or --corrupt=skip")
-    kept = facts["readable"] & ~left_out
+        _refuse(
+            source, ~facts["readable"], "cannot be read", "mend or remove them, or --corrupt=skip"
+        )
+    kept = facts["readable"].copy()
     faceless = kept & (facts["faces"] == 0)
     if faces and faces.without_face == "refuse":
         _refuse(source, faceless, "have no face", "add landmarks, or --without_face=leave_out")

@@ -43,7 +43,6 @@ def _define(values: flags.FlagValues) -> None:
 
     text("out", "", "A directory for data sets; this one goes to OUT/NAME/1.0.0.")
     text("name", "faces", "The data set's name.")
-    text("leave_out", "", "A CSV with a column `path`: images to leave out.")
     number("workers", 0, "Processes; as many as there are cores.")
     number("images_per_shard", 10_000, "Images in a file.")
     switch("contact_sheet", "Draw samples and near duplicates beside the data; they show faces.")
@@ -79,7 +78,6 @@ def _prepare(values: flags.FlagValues) -> str:
 
     prepare.target(values.out, values.name)
     faces = _faces(values)
-    leave_out = _paths(values.leave_out)
     source = open_source(data, config_lib.Synthetic())
     directory = prepare.prepare(
         source,
@@ -87,7 +85,6 @@ def _prepare(values: flags.FlagValues) -> str:
         values.name,
         faces=faces,
         corrupt=corrupt,
-        leave_out=leave_out,
         images_per_shard=values.images_per_shard,
         workers=values.workers or available_cores(),
         contact_sheet=values.contact_sheet,
@@ -123,16 +120,3 @@ def _size(words: Sequence[str]) -> tuple[int, int] | None:
     if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
         raise UserError(f"--size is {','.join(words)!r}; give HEIGHT,WIDTH in pixels")
     return int(words[0]), int(words[1])
-
-
-def _paths(file: str) -> list[str]:
-    """The column `path` of a CSV file."""
-    if not file:
-        return []
-    from etils import epath
-
-    from ddl_jax.data.table import read_table
-
-    if not epath.Path(file).is_file():
-        raise UserError(f"no file {file!r}; --leave_out takes a CSV with a column path")
-    return [row["path"] for _, row in read_table(epath.Path(file), ("path",))]

@@ -32,7 +32,6 @@ class Prepared:
       source: of the images.
       facts: `[n]` FACTS of the survey.
       kept: `[n]` bool, which of them are written.
-      left_out: `[n]` bool, which of them the user left out.
       name: of the data set.
       aligned: whether faces were looked for.
     """
@@ -40,7 +39,6 @@ class Prepared:
     source: Source
     facts: np.ndarray
     kept: np.ndarray
-    left_out: np.ndarray
     name: str
     aligned: bool
 
@@ -81,8 +79,8 @@ def _problems(prepared: Prepared) -> Problems:
     counts = np.bincount(index.labels[written], minlength=index.classes)
     looked = facts["faces"] >= 0
     single = {
-        "unreadable": ~facts["readable"] & ~prepared.left_out,
-        "without_face": facts["readable"] & (facts["faces"] == 0) & ~prepared.left_out,
+        "unreadable": ~facts["readable"],
+        "without_face": facts["readable"] & (facts["faces"] == 0),
         "several_faces": kept & (facts["faces"] > 1),
         "unlike_a_face": kept & looked & (misfit(facts["landmarks"]) > _UNLIKE_A_FACE),
         "flat": kept & facts["flat"],
@@ -113,7 +111,6 @@ def _summary(prepared: Prepared, problems: Problems) -> dict[str, Any]:
         "left_out": {
             "unreadable": unreadable,
             "without_face": int((~kept[faceless]).sum()),
-            "asked_for": int(prepared.left_out.sum()),
         },
         "identities": {
             "found": index.classes,
@@ -208,7 +205,7 @@ def _words(key: str) -> str:
 
 
 def _write_table(path: epath.Path, prepared: Prepared, problems: Problems) -> None:
-    """`problem,group,path,identity,written`; its lines may be given as --leave_out."""
+    """`problem,group,path,identity,written`, a line an image; a group for duplicates."""
     index = prepared.source.index
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

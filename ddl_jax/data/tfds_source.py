@@ -17,6 +17,8 @@ from ddl_jax.data.source import (
 )
 from ddl_jax.errors import UserError
 
+DATA_CARD = "data_card.json"  # what `prepare` writes beside a data set about it
+
 
 class TfdsSource:
     """One split of a prepared TFDS data set with the features image and label.

@@ -102,12 +102,10 @@ def test_domains_may_come_from_metadata(folder, capsys):
         (["--metadata=a.csv"], "go together"),
         (["--out=faces/1/frontal/0.png"], "cannot be written"),
         (["--images_per_shard=0"], "--images_per_shard is 0"),
-        (["--leave_out=nothing.csv"], "no file 'nothing.csv'"),
-        (["--leave_out=unwanted.csv"], "--leave_out names '9/9.png', which is not in the data"),
         (["--size=112,112"], "--size is for aligned faces; give --landmarks or --detector"),
         (["--landmarks=nothing.txt"], "no landmarks file 'nothing.txt'"),
         (["--detector=nothing.onnx"], "no detector 'nothing.onnx'"),
-        (["--detector=unwanted.csv"], "'unwanted.csv' is no model that OpenCV's FaceDetectorYN"),
+        (["--detector=other.onnx"], "'other.onnx' is no model that OpenCV's FaceDetectorYN"),
         (["--detector=a", "--landmarks=a"], "--landmarks and --detector both"),
         (["--landmarks=points.txt", "--template=mine"], "template is 'mine'; choose one of"),
         (["--landmarks=points.txt", "--size=112"], "--size is '112'; give HEIGHT,WIDTH"),
@@ -117,7 +115,7 @@ def test_domains_may_come_from_metadata(folder, capsys):
     ],
 )
 def test_a_mistake_is_one_line_and_no_file(folder, capsys, arguments, told):
-    (folder.parent / "unwanted.csv").write_text("path\n9/9.png\n")
+    (folder.parent / "other.onnx").write_text("no model")
     (folder.parent / "points.txt").write_text(f"1/frontal/0.png {_numbers(TEMPLATE)}")
     before = sorted(folder.parent.rglob("*"))
     assert _prepare("--path=faces", "--out=packed", *arguments) == 2
@@ -154,9 +152,9 @@ def test_photos_are_aligned_by_a_file_of_landmarks(tmp_path, monkeypatch, capsys
     lines = []
     for number, (scale, degrees) in enumerate([(1.5, 0), (2.5, 30), (1.0, -100), (2.0, 10)]):
         points = _turned(TEMPLATE, scale, degrees, (300.0, 250.0))
-        _write_dots(tmp_path / f"photos/{number // 2}/{number}.png", points, scale)
-        lines.append(f"{number // 2}/{number}.png {_numbers(points)}")
-    lines.append(f"1/3.png {_numbers(points / 4)}")  # a second, smaller face in the corner
+        _write_dots(tmp_path / f"photos/{number // 2 * 2}/{number}.png", points, scale)
+        lines.append(f"{number // 2 * 2}/{number}.png {_numbers(points)}")
+    lines.append(f"2/3.png {_numbers(points / 4)}")  # a second, smaller face in the corner
     _write_dots(tmp_path / "photos/1/no_face.png", points, 1.0)
     (tmp_path / "points.txt").write_text("\n".join(lines))
     arguments = ("--path=photos", "--landmarks=points.txt", "--encoding=png")
@@ -165,14 +163,16 @@ def test_photos_are_aligned_by_a_file_of_landmarks(tmp_path, monkeypatch, capsys
     for line in (
         "| images written | 4 of 5 |",
         "| left out: without face | 1 |",
+        "| identities written | 2 of 3 |",
         "| photos: faces one | 3 |",
         "| photos: faces several | 1 |",
         "* without face: 1/no_face.png",
-        "* several faces: 1/3.png",
+        "* several faces: 2/3.png",
     ):
         assert line in told
     source = open_tfds("out/faces/1.0.0", "train")
-    assert source.index.paths.tolist() == ["0/0.png", "0/1.png", "1/2.png", "1/3.png"]
+    assert source.index.paths.tolist() == ["0/0.png", "0/1.png", "2/2.png", "2/3.png"]
+    assert source.index.labels.tolist() == [0, 0, 1, 1]  # no gap for the identity that is gone
     for record in source:
         face = decode_image(record["image"], record["path"])
         assert face.shape == (112, 112, 3)
@@ -199,7 +199,7 @@ def test_photos_are_aligned_by_a_file_of_landmarks(tmp_path, monkeypatch, capsys
     assert "1 images have no face, the first is 1/no_face.png" in capsys.readouterr().err
 
 
-def test_what_is_wrong_is_listed_and_can_be_left_out(tmp_path, monkeypatch, capsys):
+def test_what_is_wrong_is_listed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     faces = [render_identity(0, i, {"easy": 1}, 64)[0][2] for i in range(4)]
     for identity, face in enumerate(faces):
@@ -231,21 +231,8 @@ def test_what_is_wrong_is_listed_and_can_be_left_out(tmp_path, monkeypatch, caps
     assert report["sizes"]["most_common"][0] == {"height": 64, "width": 64, "images": 11}
     for name in ("contact_sheet.jpg", "near_duplicates.jpg"):
         assert cv2.imread(str(directory / name)).shape[1] > 200
-
-    # Cut to what is unwanted, the list is what --leave_out takes; labels have no gap after it.
-    wanted = ("0/again.png", "2/0.png", "2/1.png", "3/near.jpg")
-    (tmp_path / "unwanted.csv").write_text("path\n" + "\n".join(wanted))
-    arguments = ("--path=faces", "--out=out", "--name=clean", "--corrupt=skip")
-    assert _prepare(*arguments, "--leave_out=unwanted.csv") == 0
-    index = open_tfds("out/clean/1.0.0", "train").index
-    assert not set(wanted) & set(index.paths)
-    assert index.identities.tolist() == ["0", "0", "1", "1", "3", "3", "3", "4"]
-    assert index.labels.tolist() == [0, 0, 1, 1, 2, 2, 2, 3]
-    clean = tmp_path / "out/clean/1.0.0"
-    report = json.loads((clean / "report.json").read_text())
-    assert report["identities"]["without_an_image_left"] == ["2"]
-    assert report["left_out"] == {"unreadable": 1, "without_face": 0, "asked_for": 4}
-    assert not list(clean.glob("*.jpg"))  # faces are drawn only where that was asked for
+    assert _prepare("--path=faces", "--out=out", "--name=b", "--corrupt=skip") == 0
+    assert not list((tmp_path / "out/b/1.0.0").glob("*.jpg"))  # only where that was asked for
 
 
 def test_a_killed_command_goes_on_where_it_was(tmp_path, monkeypatch):
