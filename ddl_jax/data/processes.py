@@ -3,6 +3,7 @@
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -38,19 +39,25 @@ def map_shared(
 ) -> Iterator[Any]:
     """`function(shared, task)` of every task, as they are done; `shared` travels once a process.
 
-    With one worker, or one task, everything is done in this process, in order. The first exception,
-    or the end of the caller's loop, drops the tasks that have not started.
+    With one worker, or one task, everything is done in this process, in order. After an exception,
+    or the end of the caller's loop, no task goes on.
     """
     workers = min(workers, len(tasks))
     if workers < 2:
         for task in tasks:
             yield function(shared, task)
         return
+    others = set(multiprocessing.active_children())
     pool = process_pool(workers, shared)
     try:
         futures = [pool.submit(_with_shared, function, task) for task in tasks]
         for future in concurrent.futures.as_completed(futures):
             yield future.result()
+    except BaseException:
+        # A task may take a minute, for which nobody who has pressed Ctrl-C should wait.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -62,6 +69,7 @@ def _start(shared: Any) -> None:
     global _shared
     _shared = shared
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's matter, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
