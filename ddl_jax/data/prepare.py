@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +19,6 @@ from ddl_jax.data.source import Source, make_index
 from ddl_jax.data.survey import FaceFinder, survey
 from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
-
-_log = logging.getLogger(__name__)
 
 WITHOUT_FACE = ("leave_out", "fit", "refuse")
 
@@ -102,9 +99,9 @@ def prepare(
         nothing is left to write.
     """
     directory = target(out, name)
+    # Both steps are kept under what they depend on: other settings never meet them.
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
     try:
-        # Both steps are kept under what they depend on: other settings never meet them.
-        unfinished = directory.with_name(f"{directory.name}.unfinished")
         finder = faces.finder if faces else None
         seen = _key(source.index.fingerprint(), finder and finder.fingerprint())
         facts = survey(source, unfinished / f"survey-{seen}", finder=finder, workers=workers)
@@ -112,25 +109,34 @@ def prepare(
         plan = _plan(source, facts, kept, faces, images_per_shard)
         wanted = _key(seen, plan.rows.tobytes(), images_per_shard, plan.cut)
         shards, notes = unfinished / f"shards-{wanted}", unfinished / f"notes-{wanted}"
-        with tqdm(total=len(plan.rows), unit=" images", desc="writing", disable=None) as bar:
-            for count in tfds_shards.write_shards(
-                source, plan, name, shards, notes, workers=workers
-            ):
-                bar.update(count)
-        for part in shards.glob(".*.part"):  # of a run that was killed
-            part.unlink()
-        tfds_shards.write_metadata(plan, name, shards, "Faces; see data_card.json and report.md.")
-        whole = prepare_report.Prepared(
-            source=source, facts=facts, kept=kept, name=name, aligned=bool(faces)
-        )
+        sums = _write(source, plan, name, shards, notes, workers)
+        whole = prepare_report.Prepared(source, facts, kept, name, aligned=bool(faces))
         summary = prepare_report.write(whole, shards, contact_sheet=contact_sheet)
-        card = _card(source, plan, tfds_shards.checksums(plan, notes), faces, origin, summary)
+        card = _card(source, plan, sums, faces, origin, summary)
         (shards / DATA_CARD).write_text(json.dumps(card, indent=2) + "\n")
         shards.rename(directory)
         unfinished.rmtree()
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
     return directory
+
+
+def _write(
+    source: Source,
+    plan: tfds_shards.Plan,
+    name: str,
+    shards: epath.Path,
+    notes: epath.Path,
+    workers: int,
+) -> np.ndarray:
+    """Makes a directory of the shards a TFDS data set -> `[m]` checksums of its images."""
+    with tqdm(total=len(plan.rows), unit=" images", desc="writing", disable=None) as bar:
+        for count in tfds_shards.write_shards(source, plan, name, shards, notes, workers=workers):
+            bar.update(count)
+    for part in shards.glob(".*.part"):  # of a run that was killed
+        part.unlink()
+    tfds_shards.write_metadata(plan, name, shards, "Faces; see data_card.json and report.md.")
+    return tfds_shards.checksums(plan, notes)
 
 
 def _key(*what: Any) -> str:
@@ -140,23 +146,23 @@ def _key(*what: Any) -> str:
 def _kept(source: Source, facts: np.ndarray, faces: Faces | None, corrupt: str) -> np.ndarray:
     """Which images are written -> `[n]` bool."""
     if corrupt == "refuse":
-        _refuse(
-            source, ~facts["readable"], "cannot be read", "mend or remove them, or --corrupt=skip"
-        )
+        advice = "mend or remove them, or give --corrupt=skip"
+        _refuse(source, ~facts["readable"], "cannot be read", advice)
     kept = facts["readable"].copy()
-    faceless = kept & (facts["faces"] == 0)
-    if faces and faces.without_face == "refuse":
-        _refuse(source, faceless, "have no face", "add landmarks, or --without_face=leave_out")
-    if faces and faceless[kept].all():
-        raise UserError(
-            f"none of the {kept.sum()} images has landmarks, the first is "
-            f"{source.index.paths[0]!r}; name the images in the landmarks as the source does"
-        )
-    if faces and faces.without_face == "leave_out":
-        kept &= ~faceless
     if not kept.any():
-        raise UserError(f"none of the {len(kept)} images is left to write")
-    return kept
+        raise UserError(f"none of the {len(kept)} images can be read")
+    if faces is None:
+        return kept
+    faceless = kept & (facts["faces"] == 0)
+    if faceless[kept].all():
+        raise UserError(
+            f"in none of the {kept.sum()} images is a face known, the first is "
+            f"{source.index.paths[0]!r}; landmarks must name images as the source does"
+        )
+    if faces.without_face == "refuse":
+        advice = "add landmarks, or choose --without_face=leave_out or fit"
+        _refuse(source, faceless, "have no face", advice)
+    return kept & ~faceless if faces.without_face == "leave_out" else kept
 
 
 def _refuse(source: Source, rows: np.ndarray, what: str, advice: str) -> None:

@@ -171,7 +171,7 @@ def _markdown(prepared: Prepared, summary: Mapping[str, Any], problems: Problems
         "sides in the source, pixels": f"{sizes['smallest_side']:,} to {sizes['largest_side']:,}",
         "grey images": f"{summary['grey']:,}",
         "images of one colour": f"{summary['flat']:,}",
-        **{f"photos: faces {_words(k)}": f"{v:,}" for k, v in summary.get("faces", {}).items()},
+        **{f"faces in a photo: {_words(k)}": f"{v:,}" for k, v in summary.get("faces", {}).items()},
     }
     for kind in ("exact_duplicates", "near_duplicates"):
         found = summary[kind]

@@ -18,8 +18,9 @@ from ddl_jax.data.decode import decode_image
 from ddl_jax.data.face_cut import FaceCut
 from ddl_jax.data.face_detector import YuNet, choose_face
 from ddl_jax.data.image_folder import ImageFolderSource
+from ddl_jax.data.landmarks import read_landmarks
 from ddl_jax.data.prepare import Faces, prepare
-from ddl_jax.data.survey import FromDetector
+from ddl_jax.data.survey import FromDetector, FromFile
 from ddl_jax.data.tfds_source import open_tfds
 from ddl_jax.errors import UserError
 
@@ -81,6 +82,13 @@ def test_a_detector_finds_the_faces_that_are_cut_out(photos, tmp_path):
     card = json.loads((directory / "data_card.json").read_text())
     landmarks = {"detector": "spots", "fingerprint": "bright spots"}
     assert card["alignment"]["landmarks"] == landmarks
+
+
+def test_landmarks_of_other_photos_are_told(photos, tmp_path):
+    (tmp_path / "points.txt").write_text(" ".join(["x/a.png", *map(str, TEMPLATE.ravel())]))
+    faces = Faces(FromFile(read_landmarks(str(tmp_path / "points.txt"))), without_face="fit")
+    with pytest.raises(UserError, match="in none of the 3 images is a face known.*'1/a.png'"):
+        prepare(photos, str(tmp_path), "a", faces=faces)
 
 
 def test_of_several_faces_the_large_and_central_one_is_taken():
@@ -194,5 +202,5 @@ def test_unreadable_records_of_any_source_are_refused_or_skipped(folder, tmp_pat
     card = json.loads(pathlib.Path(directory / "data_card.json").read_text())
     assert card["fingerprint"] == source.index.fingerprint()
     Broken.__getitem__ = lambda self, number: folder[number] | {"image": b""}
-    with pytest.raises(UserError, match="none of the 12 images is left"):
+    with pytest.raises(UserError, match="none of the 12 images can be read"):
         prepare(Broken(), str(tmp_path), "b", corrupt="skip")

@@ -164,8 +164,8 @@ def test_photos_are_aligned_by_a_file_of_landmarks(tmp_path, monkeypatch, capsys
         "| images written | 4 of 5 |",
         "| left out: without face | 1 |",
         "| identities written | 2 of 3 |",
-        "| photos: faces one | 3 |",
-        "| photos: faces several | 1 |",
+        "| faces in a photo: one | 3 |",
+        "| faces in a photo: several | 1 |",
         "* without face: 1/no_face.png",
         "* several faces: 2/3.png",
     ):
