@@ -27,9 +27,9 @@ def perceptual_hash(image: np.ndarray) -> tuple[int, bool]:
     Returns:
       The hash, and whether the image is flat: of one colour, so that its hash means nothing.
     """
-    # First small, then grey: a photo of millions of pixels has 1,024 to be made grey.
-    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    # Grey before small: scaling one channel takes a third of the time of three.
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(grey)[:8, :8].ravel()[1:]
     bits = np.zeros(64, bool)
     bits[1:] = low > np.median(low)
