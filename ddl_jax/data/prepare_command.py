@@ -60,9 +60,6 @@ _OF_ALIGNMENT = ("template", "size", "antialias", "encoding", "without_face")
 
 def _prepare(values: flags.FlagValues) -> str:
     """Prepares -> what to tell."""
-    corrupt = values.corrupt
-    if values.source != "image_folder" and corrupt == "skip":
-        values.corrupt = "refuse"  # every image of any source is looked at here
     data = source_flags.read(values)
     if values.landmarks and values.detector:
         raise UserError("--landmarks and --detector both say where faces are; give one")
@@ -84,7 +81,7 @@ def _prepare(values: flags.FlagValues) -> str:
         values.out,
         values.name,
         faces=faces,
-        corrupt=corrupt,
+        corrupt=data.corrupt,
         images_per_shard=values.images_per_shard,
         workers=values.workers or available_cores(),
         contact_sheet=values.contact_sheet,
