@@ -46,9 +46,9 @@ def test_near_groups_are_those_of_all_pairs(distance):
     flips = rng.integers(0, 64, (300, 4)).astype(np.uint64)
     for column in flips.T:
         hashes = np.append(hashes, hashes[:300] ^ (np.uint64(1) << column))
-    near = np.bitwise_count(hashes[:, None] ^ hashes) <= distance
+    near = (np.bitwise_count(hashes[:, None] ^ hashes) <= distance).astype(np.float32)
     while True:  # all that can be reached
-        further = near @ near
+        further = (near @ near > 0).astype(np.float32)
         if (further == near).all():
             break
         near = further
