@@ -274,7 +274,7 @@ def _run(home: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
         ("export.py: run is no", [f"{ROOT}/export.py", "--workdir=run", "--out=a.pt"]),
         (
             "ddl_jax.data: 1/a.png is not a readable image",
-            ["-m", "ddl_jax.data", "pack", "--path=corrupt", "--out=packed"],
+            ["-m", "ddl_jax.data", "prepare", "--path=corrupt", "--out=packed"],
         ),
     ],
 )

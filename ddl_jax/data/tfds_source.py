@@ -1,22 +1,18 @@
-"""TFDS data sets as sources, and any source as a TFDS data set (ArrayRecord; no TensorFlow)."""
+"""TFDS data sets as sources (ArrayRecord; no TensorFlow)."""
 
-import dataclasses
 import os
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ddl_jax import config as config_lib
 from ddl_jax.data.catalogue import NO_NUMBER, stamp
 from ddl_jax.data.catalogued_source import CataloguedSource, catalogued
-from ddl_jax.data.decode import decode_image
 from ddl_jax.data.scan import Entry
-from ddl_jax.data.source import DEFAULT_DOMAIN, Source, check_labels
-from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
+from ddl_jax.data.source import DEFAULT_DOMAIN, check_labels
 from ddl_jax.errors import UserError
+
+DATA_CARD = "data_card.json"  # what `prepare` writes beside a data set about it
 
 
 class TfdsSource(CataloguedSource):
@@ -124,7 +120,7 @@ def open_tfds(directory: str, split: str, *, corrupt: str = "refuse") -> TfdsSou
     if not (epath.Path(directory) / "dataset_info.json").exists():
         raise UserError(
             f"{directory!r} is no prepared data set (no dataset_info.json); "
-            "give the directory that `python -m ddl_jax.data pack` printed"
+            "give the directory that `python -m ddl_jax.data prepare` printed"
         )
     try:
         builder = tfds.builder_from_directory(directory)
@@ -133,58 +129,3 @@ def open_tfds(directory: str, split: str, *, corrupt: str = "refuse") -> TfdsSou
             f"{directory!r} is no prepared data set: {str(error).splitlines()[0]}"
         ) from error
     return TfdsSource(builder, split, corrupt=corrupt)
-
-
-@dataclasses.dataclass(kw_only=True)
-class PackedConfig(tfds.core.BuilderConfig):
-    """What to pack: any source."""
-
-    source: Source
-
-
-class ImageFolder(tfds.core.GeneratorBasedBuilder):
-    """A folder of faces, packed: its files in few large ones, read without the folder."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = []
-    builder_config: PackedConfig
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=record_features(),
-            description="A folder of faces: identity, path and domain of every image.",
-            disable_shuffling=True,  # record numbers stay those of the folder
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # nothing is downloaded
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        source = self.builder_config.source
-        for number in range(len(source)):
-            record = source[number]
-            decode_image(record["image"], record["path"])  # never pack what cannot be read back
-            yield number, as_example(record)
-
-
-def pack(source: Source, data_dir: str, name: str) -> str:
-    """Packs a source as the TFDS data set `image_folder/<name>` (split train) under `data_dir`.
-
-    Returns:
-      The directory of the data set, which `open_tfds` takes.
-
-    Raises:
-      UserError: the name is taken or cannot be one, or the directory cannot be written.
-    """
-    config_lib.check_name(name)
-    config = PackedConfig(name=name, source=source)
-    try:
-        with quiet_tfds():
-            builder = ImageFolder(data_dir=data_dir, config=config, file_format="array_record")
-            if epath.Path(builder.data_dir).exists():
-                raise UserError(f"{builder.data_dir} exists; choose another --name or remove it")
-            builder.download_and_prepare()
-    except OSError as error:
-        raise UserError(f"{data_dir} cannot be written: {error.strerror or error}") from error
-    return str(builder.data_dir)

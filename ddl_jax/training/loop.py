@@ -14,6 +14,7 @@ from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.data import pairs as pairs_lib
 from ddl_jax.data.pipeline import batches
+from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
     evaluate,
@@ -126,6 +127,7 @@ def _write_start(run: Run) -> epath.Path | None:
         run.workdir.mkdir(parents=True, exist_ok=True)
         write_atomically(config_path(run.workdir), config_lib.to_json(run.config).encode())
         identities.write(run.workdir, run.source.index)
+        _keep_data_card(run)
         if run.start is not None and run.start.weights is not None:
             report = f"{run.start.weights.report()}\n".encode()
             write_atomically(run.workdir / "weights.txt", report)
@@ -139,6 +141,14 @@ def _write_start(run: Run) -> epath.Path | None:
         directories = pairs_directories(run.config, run.workdir)
         return pairs_lib.keep_pairs(index, run.pairs, name, directories)
     return run.pairs_file
+
+
+def _keep_data_card(run: Run) -> None:
+    """What `python -m ddl_jax.data prepare` has written about the data, if it made them."""
+    data = run.config.data
+    card = epath.Path(data.path) / DATA_CARD
+    if data.source == "tfds" and card.exists():
+        write_atomically(run.workdir / DATA_CARD, card.read_bytes())
 
 
 def _first_state(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, str]:

@@ -7,7 +7,7 @@ import pytest
 from ddl_jax.config import Data, Synthetic
 from ddl_jax.data import synthetic_faces
 from ddl_jax.data.open_source import open_source
-from ddl_jax.data.tfds_source import pack
+from ddl_jax.data.prepare import prepare
 from ddl_jax.errors import UserError
 
 from .image_files import write_faces
@@ -24,7 +24,7 @@ def folder(tmp_path_factory) -> Data:
 @pytest.fixture(scope="module")
 def packed(folder, tmp_path_factory) -> Data:
     out = tmp_path_factory.mktemp("packed")
-    return Data(source="tfds", path=pack(open_source(folder, FEW), str(out), "faces"))
+    return Data(source="tfds", path=str(prepare(open_source(folder, FEW), str(out), "faces")))
 
 
 def test_synthetic_faces_are_made_when_they_are_missing(tmp_path):

@@ -248,7 +248,7 @@ def test_workers_make_the_same_bytes(monkeypatch):
     config = synthetic_faces.SyntheticFacesConfig(easy_views=1, hard_views=0, size=32)
     alone = list(map(lambda i: builder_lib._encode_identity(i, 0, config.views, 32), range(4)))
     monkeypatch.setattr(builder_lib, "_IDENTITIES_PER_WORKER", 2)
-    monkeypatch.setattr(builder_lib, "_available_cores", lambda: 2)
+    monkeypatch.setattr(builder_lib, "available_cores", lambda: 2)
     assert list(builder_lib._encode_identities(range(4), config)) == alone
 
 

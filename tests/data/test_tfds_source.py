@@ -11,7 +11,9 @@ import tensorflow_datasets as tfds
 
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.image_folder import ImageFolderSource
-from ddl_jax.data.tfds_source import ImageFolder, PackedConfig, open_tfds, pack, quiet_tfds
+from ddl_jax.data.prepare import prepare
+from ddl_jax.data.tfds_records import quiet_tfds
+from ddl_jax.data.tfds_source import open_tfds
 from ddl_jax.errors import UserError
 
 from .image_files import encode, pixels, write_faces, write_image
@@ -132,7 +134,7 @@ def folder(tmp_path_factory) -> ImageFolderSource:
 
 @pytest.fixture(scope="module")
 def packed(folder, tmp_path_factory) -> str:
-    return pack(folder, str(tmp_path_factory.mktemp("packed")), "faces")
+    return str(prepare(folder, str(tmp_path_factory.mktemp("packed")), "faces"))
 
 
 def test_a_packed_folder_is_the_folder(folder, packed):
@@ -148,18 +150,18 @@ def test_a_packed_folder_travels_to_worker_processes(packed):
 
 
 def test_a_name_that_is_taken_or_cannot_be_one_is_refused(folder, packed, tmp_path):
-    out = str(pathlib.Path(packed).parents[2])
+    out = str(pathlib.Path(packed).parents[1])
     before = sorted(pathlib.Path(out).rglob("*"))
     for name, told in (("faces", "exists; choose"), ("", "is ''"), ("../faces", "is '../faces'")):
         with pytest.raises(UserError, match=told):
-            pack(folder, out, name)
+            prepare(folder, out, name)
     assert sorted(pathlib.Path(out).rglob("*")) == before
 
 
 def test_a_directory_that_cannot_be_written_is_refused(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written: "):
-        pack(folder, str(tmp_path / "file"), "faces")
+        prepare(folder, str(tmp_path / "file"), "faces")
 
 
 @pytest.mark.parametrize(
@@ -181,14 +183,11 @@ def test_a_directory_without_a_data_set_is_refused(tmp_path):
 
 
 def test_a_file_format_without_random_access_is_refused(folder, tmp_path):
-    config = PackedConfig(name="faces", source=folder)
-    with quiet_tfds():
-        builder = ImageFolder(data_dir=tmp_path, config=config, file_format="array_record")
-        builder.download_and_prepare()
-    info = pathlib.Path(builder.data_dir) / "dataset_info.json"
+    directory = pathlib.Path(prepare(folder, str(tmp_path), "faces"))
+    info = directory / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(UserError, match="split 'train': .*") as caught:
-        open_tfds(str(builder.data_dir), "train")
+        open_tfds(str(directory), "train")
     assert "\n" not in str(caught.value)
 
 

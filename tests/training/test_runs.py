@@ -6,12 +6,15 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from ddl_jax import config as config_lib
+from ddl_jax.data.image_folder import ImageFolderSource
+from ddl_jax.data.prepare import prepare as prepare_data
 from ddl_jax.errors import UserError
 from ddl_jax.interop import (
     read_torch_checkpoint,
@@ -19,12 +22,13 @@ from ddl_jax.interop import (
     write_torch_checkpoint,
 )
 from ddl_jax.models import create_backbone
-from ddl_jax.training import identities, init_from, train_and_evaluate
+from ddl_jax.training import identities, init_from, loop, train_and_evaluate
 from ddl_jax.training.checkpoint import load_checkpoint
 from ddl_jax.training.evaluate_workdir import evaluate_workdir
 from ddl_jax.training.metrics import read_metrics
 from ddl_jax.training.prepare import prepare
 from ddl_jax.training.state import make_card
+from tests.data.image_files import write_faces
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -536,3 +540,16 @@ def test_evaluating_on_people_that_are_trained_on_is_said(faces, tmp_path, capsy
         evaluation__data__identities="0000003..0000012",
     )
     assert prepare(later, "unused").seen == 10
+
+
+def test_a_run_keeps_the_card_of_prepared_data(tmp_path):
+    folder = ImageFolderSource(str(write_faces(tmp_path / "faces", 2)))
+    data = prepare_data(folder, str(tmp_path), "faces")
+    config = settings("folder", data, data__source="tfds")
+    loop._keep_data_card(types.SimpleNamespace(config=config, workdir=tmp_path))
+    assert (tmp_path / "data_card.json").read_text() == (data / "data_card.json").read_text()
+    # Other data have none.
+    config.data.path = str(tmp_path / "faces")
+    (tmp_path / "run").mkdir()
+    loop._keep_data_card(types.SimpleNamespace(config=config, workdir=tmp_path / "run"))
+    assert not list((tmp_path / "run").iterdir())

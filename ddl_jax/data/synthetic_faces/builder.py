@@ -3,11 +3,8 @@
 Needs no network and no TensorFlow.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
-import os
 from collections.abc import Iterator
 
 import cv2
@@ -16,6 +13,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
+from ddl_jax.data.processes import available_cores, process_pool
 from ddl_jax.data.source import Record
 from ddl_jax.data.synthetic_faces import domains
 from ddl_jax.data.synthetic_faces.render import render_identity
@@ -89,11 +87,6 @@ def _encode_identity(
     ]
 
 
-def _available_cores() -> int:
-    # Not os.cpu_count(): a container or a job may have been given fewer.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _encode_identities(
     identities: range, config: SyntheticFacesConfig
 ) -> Iterator[list[tuple[str, int, bytes]]]:
@@ -101,18 +94,11 @@ def _encode_identities(
     encode = functools.partial(
         _encode_identity, seed=config.seed, views=config.views, size=config.size
     )
-    workers = min(_available_cores(), len(identities) // _IDENTITIES_PER_WORKER)
+    workers = min(available_cores(), len(identities) // _IDENTITIES_PER_WORKER)
     if workers < 2:
         yield from map(encode, identities)
         return
-    # Not by fork: JAX, which the caller may have started, has threads. And not by threads: the
-    # many small array operations hold the interpreter's lock, and two gain nothing.
-    with concurrent.futures.ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=cv2.setNumThreads,
-        initargs=(1,),
-    ) as pool:
+    with process_pool(workers) as pool:
         yield from pool.map(encode, identities, chunksize=_IDENTITIES_PER_TASK)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from etils import epath
 from PIL import Image  # comes with matplotlib
 
+from ddl_jax.data.picture_grid import picture_grid
 from ddl_jax.data.synthetic_faces import domains
 from ddl_jax.data.synthetic_faces.render import render_identity
 
-_GAP = 4  # pixels of white between pictures
 _HEADER = 22  # pixels for the domains' names
 
 
@@ -23,12 +23,9 @@ def contact_sheet(seed: int, identities: range, views: dict[str, int], size: int
         np.stack([image for _, _, image in render_identity(seed, number, views, size)])
         for number in identities
     ]
-    grid = np.pad(
-        np.stack(rows), ((0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0)), constant_values=255
-    )
-    count, columns, step, _, _ = grid.shape
-    sheet = grid.transpose(0, 2, 1, 3, 4).reshape(count * step, columns * step, 3)
-    header = np.full((_HEADER, columns * step, 3), 255, np.uint8)
+    sheet = picture_grid(np.stack(rows))
+    step = sheet.shape[1] // sum(views.values())
+    header = np.full((_HEADER, sheet.shape[1], 3), 255, np.uint8)
     column = 0
     for domain, number in views.items():
         cv2.putText(
