@@ -16,7 +16,9 @@ from ddl_jax.evaluation.files import write_atomically
 
 Results = Mapping[str, Mapping[str, float]]  # {protocol: {metric: value}}
 
-_SHARES = ("rank_", "accuracy", "tar_at_far_", "eer")  # 0..1, shown in per cent
+# 0..1, shown in per cent
+_SHARES = ("rank_", "accuracy", "tar_at_far_", "tar_at_nearest_far_", "tpir_at_fpir_", "eer")
+_ABBREVIATIONS = ("tar", "far", "eer", "tpir", "fpir")
 _INSUFFICIENT = "insufficient data"
 
 _STYLE = """
@@ -79,14 +81,19 @@ def write_report(
         title: of the page.
         runs: `{run: {protocol: {metric: value}}}`; one run is fine.
         pictures: `{caption: PNG file}`, put into the page itself.
-        card: what a reader must know to compare the numbers: data, protocol, checkpoint, ...
+        card: what a reader must know to compare the numbers: data, protocol, checkpoint, ...; its
+            `protocols`, `{protocol: card}`, stand below the tables of `protocol` and its parts.
     """
+    own = dict(card or {})
+    cards = own.pop("protocols", {})
     parts = [f"<h1>{html.escape(title)}</h1>"]
     parts += [_figure(caption, picture) for caption, picture in (pictures or {}).items()]
-    parts += [_table(runs, protocol) for protocol in _keys(runs.values())]
-    if card:
-        items = (f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in card.items())
-        parts.append(f"<h2>Protocol card</h2><dl>{''.join(items)}</dl>")
+    for protocol in _keys(runs.values()):
+        parts.append(_table(runs, protocol))
+        if of_this := cards.get(protocol, cards.get(protocol.split("/")[0])):
+            parts.append(f"<details><summary>Rule and data</summary>{_items(of_this)}</details>")
+    if own:
+        parts.append(f"<h2>Protocol card</h2>{_items(own)}")
     parts.append(
         "<footer>Thresholds, means and separations are cosines. "
         f"“{_INSUFFICIENT}”: fewer impostors than one false accept needs.</footer>"
@@ -113,6 +120,11 @@ def _table(runs: Mapping[str, Results], protocol: str) -> str:
         f'<h2>{_text(protocol)}</h2><div class="wide"><table><thead><tr><th></th>{head}</tr>'
         f"</thead><tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _items(card: Mapping[str, object]) -> str:
+    items = (f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in card.items())
+    return f"<dl>{''.join(items)}</dl>"
 
 
 def _figure(caption: str, picture: epath.PathLike) -> str:
@@ -146,7 +158,7 @@ def _show(metric: str, value: float | None) -> str:
 def _label(metric: str) -> str:
     """`tar_at_far_0.01` -> "TAR at FAR 0.01"."""
     words = metric.replace("_", " ").split()
-    return " ".join(word.upper() if word in ("tar", "far", "eer") else word for word in words)
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in words)
 
 
 def _plain(value: object) -> object:

@@ -18,12 +18,13 @@ class ProtocolResult:
     """One protocol on one set of images.
 
     `metrics` holds shares (0..1), cosines and counts by name; NaN stands for "too little data to
-    say" and becomes null in results.json. `similarities` may be a sample; metrics never are.
+    say" and becomes null in results.json. `similarities` may be a sample; metrics never are. A
+    summary of other results has metrics alone.
     """
 
     metrics: Mapping[str, float]
-    similarities: Similarities
-    roc: RocCurve
+    similarities: Similarities | None = None
+    roc: RocCurve | None = None
 
 
 def roc_metrics(roc: RocCurve, fars: Sequence[float]) -> dict[str, float]:
