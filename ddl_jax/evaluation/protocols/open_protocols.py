@@ -6,9 +6,12 @@ from ddl_jax.config import ProtocolEntry, protocol_entries
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.protocols import verification
 from ddl_jax.evaluation.protocols.protocol import Protocol
+from ddl_jax.evaluation.protocols.rfw import open_rfw
 
 # The benchmarks that are folders, by name. Any other name is that of a list of pairs.
-_FOLDERS: dict[str, Callable[[ProtocolEntry], Protocol]] = {}
+_FOLDERS: dict[str, Callable[[ProtocolEntry], Protocol]] = {
+    "rfw": open_rfw,
+}
 
 
 def open_protocols(entries: Sequence[str]) -> list[Protocol]:
