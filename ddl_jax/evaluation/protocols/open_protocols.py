@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from ddl_jax.config import ProtocolEntry, protocol_entries
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.protocols import verification
+from ddl_jax.evaluation.protocols.ijb import open_ijb
 from ddl_jax.evaluation.protocols.protocol import Protocol
 from ddl_jax.evaluation.protocols.rfw import open_rfw
 from ddl_jax.evaluation.protocols.scface import open_scface
@@ -13,6 +14,8 @@ from ddl_jax.evaluation.protocols.tinyface import open_tinyface
 # The benchmarks that are folders, by name. Any other name is that of a list of pairs.
 _FOLDERS: dict[str, Callable[[ProtocolEntry], Protocol]] = {
     "rfw": open_rfw,
+    "ijbb": open_ijb,
+    "ijbc": open_ijb,
     "scface": open_scface,
     "tinyface": open_tinyface,
 }
