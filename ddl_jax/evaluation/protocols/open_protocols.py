@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from ddl_jax.config import ProtocolEntry, protocol_entries
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.protocols import verification
+from ddl_jax.evaluation.protocols.cox import open_cox
 from ddl_jax.evaluation.protocols.ijb import open_ijb
 from ddl_jax.evaluation.protocols.protocol import Protocol
 from ddl_jax.evaluation.protocols.rfw import open_rfw
@@ -17,6 +18,7 @@ _FOLDERS: dict[str, Callable[[ProtocolEntry], Protocol]] = {
     "ijbb": open_ijb,
     "ijbc": open_ijb,
     "scface": open_scface,
+    "cox": open_cox,
     "tinyface": open_tinyface,
 }
 
