@@ -676,11 +676,6 @@ def _validate_evaluation(evaluation: Evaluation) -> None:
         raise UserError("config.evaluation.data.source=none takes no other setting of that group")
     if evaluation.pairs:
         raise UserError("config.evaluation.pairs is about images of config.evaluation.data: none")
-    if evaluation.every >= 0 and not evaluation.protocols:
-        raise UserError(
-            "config.evaluation.data.source=none leaves nothing to evaluate on; give "
-            "config.evaluation.protocols, or config.evaluation.every=-1"
-        )
 
 
 class ProtocolEntry(NamedTuple):

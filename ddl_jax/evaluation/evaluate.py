@@ -55,6 +55,11 @@ def open_evaluation(config: config_lib.Config) -> EvaluationData:
     if data.source != "none":
         source = open_source(data, config.synthetic, "config.evaluation.data")
         _check_own(source, config.evaluation)
+    elif not config.evaluation.protocols:
+        raise UserError(
+            "config.evaluation.data.source=none leaves nothing to evaluate on; give "
+            "config.evaluation.protocols, or to training config.evaluation.every=-1"
+        )
     return EvaluationData(source, open_protocols(config.evaluation.protocols))
 
 

@@ -101,3 +101,40 @@ def test_a_mistake_is_one_line_and_no_file(home, capsys, told, arguments):
     printed = capsys.readouterr()
     assert told in printed.err and printed.err.count("\n") == 1 and not printed.out
     assert sorted(home.rglob("*")) == before
+
+
+def test_training_evaluates_on_benchmarks_alone(home, capsys):
+    arguments = [
+        f"--config={ROOT / 'configs' / 'evaluate.py'}",
+        "--workdir=taken",
+        "--config.init_from.path=run",
+        "--config.model.name=iresnet_tiny",
+        "--config.model.embedding_size=16",
+        "--config.model.input_size=32,32",
+        "--config.model.colour=BGR",
+        f"--config.data.path={home / 'faces'}",
+        "--config.devices=1",
+        "--config.evaluation.protocols=lfw=lfw.bin",
+    ]
+    assert command_line.run(command_line.train, ["train.py", *arguments]) == 0
+    assert "evaluation of step 0" in capsys.readouterr().out
+    assert _evaluate("--config.evaluation.protocols=lfw=lfw.bin") == 0
+    ours, theirs = (
+        json.loads((home / folder / "results.json").read_text())
+        for folder in ("taken/evaluation/0", "run/evaluation/7-protocols")
+    )
+    assert ours == theirs  # one code, and the same weights
+    # eval.py without a word evaluates what the run itself was evaluated on, beside another run.
+    table = command_line.run(command_line.evaluate, ["eval.py", "--workdir=taken"])
+    assert table == 0
+    arguments = ["--workdir=taken", "--before=run", "--config.evaluation.protocols=lfw=lfw.bin"]
+    assert command_line.run(command_line.evaluate, ["eval.py", *arguments]) == 0
+    assert "| run | taken |" in capsys.readouterr().out
+
+
+def test_nothing_to_evaluate_on_is_told(home, capsys):
+    arguments = [f"--config={ROOT / 'configs' / 'evaluate.py'}", "--workdir=new"]
+    arguments += [f"--config.data.path={home / 'faces'}", "--config.devices=1"]
+    assert command_line.run(command_line.train, ["train.py", *arguments]) == 2
+    assert "leaves nothing to evaluate on" in capsys.readouterr().err
+    assert not (home / "new").exists()
