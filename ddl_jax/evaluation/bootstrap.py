@@ -56,9 +56,11 @@ def interval(values: np.ndarray, level: float = 0.95) -> Interval:
     """The percentile interval of bootstrap values `[S + 1]`.
 
     A sample may leave a value undefined (NaN: it drew no genuine pair); bounds are NaN where more
-    than 1 of 20 samples does, or where the value itself is.
+    than 1 of 20 samples does, or where the value itself is. They are NaN too where all samples are
+    alike: a bootstrap of 100 % is 100 %, and says nothing about how far below the truth may be.
     """
-    low, high = _bounds(values, level)
+    varies = np.any(values != values[0])
+    low, high = _bounds(values, level) if varies else (np.nan, np.nan)
     return Interval(float(values[0]), low, high)
 
 

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
+from benchmarks import coverage
 from ddl_jax.evaluation import (
     PairSamples,
     difference,
     identity_samples,
     interval,
     share_samples,
-    verification_samples,
 )
 
 
@@ -37,6 +36,12 @@ def test_an_interval_of_undefined_samples_is_unknown():
     few[1:8] = np.nan
     assert np.isnan(interval(few)[1:]).all()
     assert np.isnan(difference(few, np.zeros(101))[1:]).all()
+
+
+def test_samples_that_are_all_alike_bound_nothing():
+    hits = share_samples(np.ones(40), np.repeat(np.arange(20), 2), identity_samples(20))
+    assert interval(hits).value == 1 and np.isnan(interval(hits)[1:]).all()
+    assert np.isnan(interval(np.full(9, np.nan))).all()
 
 
 def test_difference_is_paired():
@@ -73,40 +78,14 @@ def test_shares_weigh_the_people_of_the_probes():
         share_samples([True], [0, 1], counts)
 
 
-def made_pairs(rng, people, images):
-    """Scores of all pairs, with an effect of each person: i + j + noise, genuine ones 1 higher."""
-    effect, likeness = rng.normal(0, 0.5, (2, people))
-    identity = np.repeat(np.arange(people), images)
-    a, b = np.triu_indices(len(identity), 1)
-    first, second = identity[a], identity[b]
-    genuine = first == second
-    means = np.where(genuine, 1 + likeness[first], effect[first] + effect[second])
-    return means + rng.normal(0, 0.3, len(first)), genuine, first, second
-
-
 def test_intervals_over_identities_cover_and_those_over_pairs_do_not():
-    rng = np.random.default_rng(0)
-    # Impostors have variance .59: FAR is .1 at 1.282 times its root.
-    genuine_deviation, threshold = np.sqrt(0.5**2 + 0.3**2), 1.2816 * np.sqrt(0.59)
-    truths = {
-        "separation": 1.0,
-        "tar_at_far_0.1": stats.norm.sf(threshold, 1, genuine_deviation),
-        "auc": stats.norm.cdf(1 / np.sqrt(0.59 + genuine_deviation**2)),
-    }
-    runs, covered = 50, {}
-    for seed in range(runs):
-        scores, genuine, first, second = made_pairs(rng, 50, 2)
-        for kind, samples in (
-            ("identities", PairSamples.of_identities(first, second, samples=100, seed=seed)),
-            ("pairs", PairSamples.of_pairs(len(first), samples=100, seed=seed)),
-        ):
-            values = verification_samples(scores, genuine, samples, (0.1,))
-            for name, truth in truths.items():
-                _, low, high = interval(values[name])
-                covered[kind, name] = covered.get((kind, name), 0) + (low <= truth <= high)
-    # 95 % asked for: fewer than 42 of 50 come by chance once in a thousand tries.
-    assert all(covered["identities", name] >= 42 for name in truths), covered
-    assert all(covered["identities", name] > covered["pairs", name] for name in truths), covered
+    tries = list(coverage.held(people=50, gap=1, tries=50, samples=100))
+    found = {key: sum(one[key] for one in tries) for key in tries[0]}
+    for name in coverage.truths(1):
+        # 95 % asked for: fewer than 42 of 50 come by chance once in a thousand tries.
+        assert found["identities", name] >= 42, name
+    for name in ("separation", "tar_at_far_0.1", "auc"):
+        assert found["pairs", name] < found["identities", name], name
 
 
 def test_rank_intervals_cover():
