@@ -16,9 +16,18 @@ from ddl_jax.evaluation.files import write_atomically
 
 Results = Mapping[str, Mapping[str, float]]  # {protocol: {metric: value}}
 
-# 0..1, shown in per cent
-_SHARES = ("rank_", "accuracy", "tar_at_far_", "tar_at_nearest_far_", "tpir_at_fpir_", "eer")
-_ABBREVIATIONS = ("tar", "far", "eer", "tpir", "fpir")
+_SHARES = (
+    "rank_",
+    "accuracy",
+    "tar_at_far_",
+    "tar_at_nearest_far_",
+    "tpir_at_",
+    "eer",
+    "auc",
+    "overlap",
+)  # 0..1, shown in per cent
+_ABBREVIATIONS = ("tar", "far", "eer", "auc", "tpir", "fpir")
+_BOUNDS = ("_low", "_high")  # the interval of the metric of that name
 _INSUFFICIENT = "insufficient data"
 
 _STYLE = """
@@ -54,7 +63,8 @@ def markdown_table(runs: Mapping[str, Results], *, metrics: Sequence[str] | None
         runs: `{run: {protocol: {metric: value}}}`; a run may lack a protocol or a metric.
         metrics: the metrics to show; None shows all.
 
-    Shares are shown in per cent, NaN and None as "insufficient data", what is missing as "-".
+    Shares are shown in per cent, the bounds NAME_low and NAME_high in brackets behind NAME, NaN and
+    None as "insufficient data", what is missing as "-".
     """
     lines = [
         "| protocol | metric | " + " | ".join(map(_cell, runs)) + " |",
@@ -96,7 +106,9 @@ def write_report(
         parts.append(f"<h2>Protocol card</h2>{_items(own)}")
     parts.append(
         "<footer>Thresholds, means and separations are cosines. "
-        f"“{_INSUFFICIENT}”: fewer impostors than one false accept needs.</footer>"
+        "In brackets: 95 % over bootstrap samples of identities. "
+        f"“{_INSUFFICIENT}”: so few comparisons that a rate would rest on less than 30 errors, or "
+        "none of a kind.</footer>"
     )
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -140,14 +152,25 @@ def _rows(
 ) -> list[tuple[str, list[str]]]:
     """(metric, its value in every run as text) for the metrics some run has."""
     results = [run.get(protocol, {}) for run in runs.values()]
+    names = _keys(results)
+    bounds = {f"{name}{end}" for name in names for end in _BOUNDS}
     return [
-        (name, [_show(name, values[name]) if name in values else "-" for values in results])
-        for name in _keys(results)
-        if metrics is None or name in metrics
+        (name, [_show(name, values) if name in values else "-" for values in results])
+        for name in names
+        if name not in bounds and (metrics is None or name in metrics)
     ]
 
 
-def _show(metric: str, value: float | None) -> str:
+def _show(metric: str, values: Mapping[str, float | None]) -> str:
+    """The value, with its bounds in brackets where it has them."""
+    text = _number(metric, values[metric])
+    bounds = [_number(metric, values.get(f"{metric}{end}")) for end in _BOUNDS]
+    if _INSUFFICIENT in (text, *bounds):
+        return text
+    return f"{text} [{', '.join(bound.removesuffix(' %') for bound in bounds)}]"
+
+
+def _number(metric: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return _INSUFFICIENT
     if isinstance(value, numbers.Integral):

@@ -46,13 +46,18 @@ def closed_set(
             yield cosines[probe_ids[part, None] != gallery_ids]
 
     roc = RocCurve.from_scores(genuine, impostors())
-    # The sum of all cosines is the product of the sums of all rows.
-    total = float(probe.sum(axis=0) @ gallery.sum(axis=0))
+    # The sum of all cosines is the product of the sums of all rows, and that of their squares that
+    # of the matrices of second moments.
+    total = float(probe.sum(axis=0) @ gallery.sum(axis=0)) - float(np.sum(genuine))
+    squares = float(np.sum((probe.T @ probe) * (gallery.T @ gallery))) - float(genuine @ genuine)
+    mean = total / roc.impostor_count
     similarities = Similarities(
         positive=genuine[:: -(-len(genuine) // _MOST)],
         negative=_some_impostors(probe, probe_ids, gallery, gallery_ids),
         positive_mean=float(np.mean(genuine)),
-        negative_mean=(total - float(np.sum(genuine))) / roc.impostor_count,
+        negative_mean=mean,
+        positive_std=float(np.std(genuine)),
+        negative_std=float(np.sqrt(max(squares / roc.impostor_count - mean**2, 0.0))),
     )
     metrics = {
         "probes": len(probe),

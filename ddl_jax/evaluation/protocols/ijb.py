@@ -14,15 +14,17 @@ from etils import epath
 
 from ddl_jax.config import ProtocolEntry
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.gallery_search import search_gallery
+from ddl_jax.evaluation.identification import identification_metrics, joined_gallery_rates
 from ddl_jax.evaluation.protocols.ijb_files import LISTS_1N, IjbFiles, read_ijb
 from ddl_jax.evaluation.protocols.images import ImageFiles, fingerprint, missing
-from ddl_jax.evaluation.protocols.open_set import FPIRS, open_set_metrics
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol, check_rows
 from ddl_jax.evaluation.result import ProtocolResult, roc_metrics, separation_metrics
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import Similarities, pair_cosines
 from ddl_jax.evaluation.verification import tar_at_far, template_features
 
+FPIRS = (1e-2, 1e-1)
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _MOST = 200_000  # similarities of either kind that are kept for pictures
 _FLAGS = [f"N{n}D{d}F{f}" for n, d, f in itertools.product((1, 0), repeat=3)]
@@ -106,8 +108,8 @@ def _verification(features: np.ndarray, templates: np.ndarray, files: IjbFiles) 
     similarities = Similarities(
         genuine[:: -(-len(genuine) // _MOST)],
         impostors[:: -(-len(impostors) // _MOST)],
-        float(np.mean(genuine)),
-        float(np.mean(impostors)),
+        *(float(np.mean(each)) for each in (genuine, impostors)),
+        *(float(np.std(each)) for each in (genuine, impostors)),
     )
     nearest = tar_at_far(scores, files.same, FARS, rule="nearest")
     metrics = {
@@ -123,26 +125,24 @@ def _verification(features: np.ndarray, templates: np.ndarray, files: IjbFiles) 
 def _identification(
     name: str, features: np.ndarray, templates: np.ndarray, files: IjbFiles
 ) -> dict[str, ProtocolResult]:
-    """Both galleries against the probes, and insightface's summary of the two."""
+    """Each gallery against the probes, the mean of both, and the older scripts' joined one."""
     if not files.lists_1n:
         return {}
-    *galleries, probes = files.lists_1n.values()
-    probe = features[np.searchsorted(templates, probes[0])]
-    found = [
-        open_set_metrics(probe, probes[1], features[np.searchsorted(templates, rows)], subjects)
-        for rows, subjects in galleries
-    ]
-    inside = [metrics["probes_inside"] for metrics in found]
-    mean = {
-        key: float(np.average([metrics[key] for metrics in found], weights=inside))
-        for key in found[0]
-        if key.startswith("rank_")
+    *galleries, (probes, ids) = files.lists_1n.values()
+    probe = features[np.searchsorted(templates, probes)]
+    sides = [(features[np.searchsorted(templates, rows)], people) for rows, people in galleries]
+    found = [search_gallery(probe, ids, gallery, people) for gallery, people in sides]
+    joined, everybody = (np.concatenate(parts) for parts in zip(*sides))
+    whole = identification_metrics(search_gallery(probe, ids, joined, everybody), fpirs=())
+    rates = joined_gallery_rates(probe, ids, joined, everybody, FPIRS)
+    whole |= {f"tpir_at_joined_fpir_{fpir:g}": float(r) for fpir, r in zip(FPIRS, rates)}
+    results = {
+        name: identification_metrics(found, fpirs=FPIRS),
+        f"{name}/gallery_1": identification_metrics(found[0], fpirs=FPIRS),
+        f"{name}/gallery_2": identification_metrics(found[1], fpirs=FPIRS),
+        f"{name}/joined_gallery": whole,
     }
-    for fpir in FPIRS:
-        key = f"tpir_at_fpir_{fpir:g}"
-        mean[key] = float(np.mean([metrics[key] for metrics in found]))
-    parts = {f"{name}/gallery_{number}": one for number, one in enumerate(found, start=1)}
-    return {key: ProtocolResult(metrics) for key, metrics in ({name: mean} | parts).items()}
+    return {key: ProtocolResult(metrics) for key, metrics in results.items()}
 
 
 def _card_1n(files: IjbFiles, kind: str) -> str:
@@ -152,9 +152,9 @@ def _card_1n(files: IjbFiles, kind: str) -> str:
         f"{len(templates)} templates of {name}" for name, (templates, _) in files.lists_1n.items()
     ]
     return (
-        f"{'; '.join(sizes)}. Rank: over the probes of both galleries. TPIR: own template best of "
-        "all and at the threshold; FPIR <= target over probes whose subject is in the other "
-        "gallery; mean of both galleries"
+        f"{'; '.join(sizes)}. Mean of both galleries; TPIR: own template the best of all and at "
+        "the threshold; FPIR <= target over probes whose subject is in the other gallery. "
+        "joined_gallery: the rule of insightface's ijb_1n.py and of AdaFace"
     )
 
 

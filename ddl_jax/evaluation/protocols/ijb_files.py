@@ -154,16 +154,16 @@ def _check_templates(known: np.ndarray, named: np.ndarray, path: str) -> None:
 
 
 def _check_galleries(lists: dict[str, tuple[np.ndarray, np.ndarray]], meta: str) -> None:
-    """1:N needs every subject once in a gallery, and for each gallery probes inside and outside."""
-    *galleries, (_, (_, probes)) = lists.items()
-    for name, (_, subjects) in galleries:
+    """1:N needs every probe's subject once in one gallery, and for each probes of the other."""
+    (one, (_, first)), (two, (_, second)), (probe, (_, probes)) = lists.items()
+    for name, subjects in ((one, first), (two, second)):
         found, counts = np.unique(subjects, return_counts=True)
         if counts.max() > 1:
             subject = found[np.argmax(counts)]
             raise UserError(f"{meta}/{name}: subject {subject} has two templates; restore the list")
-        inside = np.isin(probes, subjects)
-        if inside.all() or not inside.any():
-            raise UserError(
-                f"{meta}/{name}: {inside.sum()} of {len(probes)} probes are of its subjects; 1:N "
-                "needs probes inside and outside"
-            )
+        if not np.isin(probes, subjects).any():
+            raise UserError(f"{meta}/{name}: no probe of {probe} is of its subjects; restore them")
+    if len(both := np.intersect1d(first, second)):
+        raise UserError(f"{meta}: subject {both[0]} is in {one} and in {two}; restore them")
+    if len(lost := np.setdiff1d(probes, [*first, *second])):
+        raise UserError(f"{meta}/{probe}: subject {lost[0]} is in neither gallery; restore it")

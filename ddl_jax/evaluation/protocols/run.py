@@ -14,7 +14,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import EncodedImage, Images, embed
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol
 from ddl_jax.evaluation.result import ProtocolResult
-from ddl_jax.evaluation.similarity import pair_cosines, unit_rows
+from ddl_jax.evaluation.similarity import Similarities, pair_cosines, unit_rows
 from ddl_jax.models import ModelCard
 
 _PROBE_PAIRS = 250  # of either kind
@@ -108,13 +108,11 @@ def _probe_colour(protocol: Protocol, embeddings: np.ndarray, card: ModelCard, e
 
 
 def separability(embeddings: np.ndarray, pairs: PairRows) -> float:
-    """d' of the cosines of genuine and impostor pairs: distance of means over common deviation."""
+    """d' of the cosines of genuine and impostor pairs; NaN where neither vary."""
     if embeddings.ndim == 3:  # image and mirror image apart
         embeddings = embeddings.sum(axis=1)
     cosines = pair_cosines(unit_rows(embeddings), pairs.first, pairs.second)
-    own, others = cosines[pairs.same], cosines[~pairs.same]
-    spread = np.sqrt((np.var(own) + np.var(others)) / 2)
-    return float((np.mean(own) - np.mean(others)) / max(spread, 1e-12))
+    return Similarities(cosines[pairs.same], cosines[~pairs.same]).d_prime
 
 
 def protocol_cards(

@@ -60,6 +60,8 @@ def test_1_to_1_has_insightfaces_numbers(golden):
     threshold = np.sort(scores[~label])[::-1][int(0.1 * np.sum(~label))]
     assert metrics["tar_at_far_0.1"] == np.mean(scores[label] > threshold)
     assert np.isnan(metrics["tar_at_far_1e-06"])  # 4,000 pairs cannot tell
+    spread = np.sqrt((scores[label].var() + scores[~label].var()) / 2)
+    assert metrics["d_prime"] == pytest.approx(metrics["separation"] / spread)
 
 
 def test_the_flags_by_hand():
@@ -141,6 +143,10 @@ def test_1_to_n_by_hand(tmp_path):
     assert (mean["rank_1"], mean["rank_5"], mean["rank_10"]) == (0.75, 1.0, 1.0)
     # Four probes outside cannot tell what happens to one in ten.
     assert np.isnan(mean["tpir_at_fpir_0.1"]) and np.isnan(mean["tpir_at_fpir_0.01"])
+    # All six together, as the older scripts: 20 and 118 still miss. The impostor cosines that are
+    # highest are those of 10 and 12 degrees: ceil(.1 * 8) = 1, so own ones nearer than 10 count.
+    joined = results["ijbb_1n/N0D0F0/joined_gallery"].metrics
+    assert (joined["rank_1"], joined["tpir_at_joined_fpir_0.1"]) == (0.75, 0.75)
     assert "3 templates of ijbb_1N_gallery_S1.csv" in protocol.card["1:N"]
 
 
@@ -212,6 +218,14 @@ def _replace(file, old, new):
             _replace("ijbb_1N_gallery_S1.csv", "3,13", "3,12"),
         ),
         (
+            "subject 14 is in ijbb_1N_gallery_S1.csv and in ijbb_1N_gallery_S2.csv",
+            _replace("ijbb_1N_gallery_S1.csv", "3,13", "3,14"),
+        ),
+        (
+            "probe_mixed.csv: subject 13 is in neither gallery",
+            _replace("ijbb_1N_gallery_S1.csv", "3,13", "3,33"),
+        ),
+        (
             "no file '.*ijbb_1N_gallery_S2.csv', but the other lists",
             lambda r: (r / "meta/ijbb_1N_gallery_S2.csv").unlink(),
         ),
@@ -231,3 +245,36 @@ def test_a_wrong_variant_and_embeddings_that_do_not_fit(golden):
     (protocol,) = open_protocols([f"ijbc={golden}"])
     with pytest.raises(ValueError, match="499 embeddings for 500 images"):
         protocol.evaluate(np.ones((499, 2, 4)))
+
+
+def test_tpir_is_the_share_of_recognized_probes_at_the_other_gallerys_threshold(tmp_path):
+    # 400 probes of 40 people in each gallery, random directions around the person's own.
+    rng = np.random.default_rng(0)
+    people = np.arange(80)
+    gallery = rng.normal(size=(80, 16))
+    ids = np.repeat(people, 10)
+    probe = gallery[ids] + 1.2 * rng.normal(size=(800, 16))
+    templates = np.arange(880) + 1
+    lists = {
+        "ijbc_1N_gallery_G1.csv": [f"{t + 1},{t}" for t in people[:40]],
+        "ijbc_1N_gallery_G2.csv": [f"{t + 1},{t}" for t in people[40:]],
+        "ijbc_1N_probe_mixed.csv": [f"{81 + row},{who}" for row, who in enumerate(ids)],
+    }
+    _write(tmp_path, "ijbc", templates, templates, [(1, 81, 1), (2, 81, 0)], lists_1n=lists)
+    (protocol,) = open_protocols([f"ijbc:tface={tmp_path}"])
+    rows = np.concatenate([gallery, probe])
+    results = protocol.evaluate(np.stack([rows, rows], axis=1))
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    tpirs = []
+    for number, side in ((1, slice(0, 40)), (2, slice(40, 80))):
+        cosines = unit[80:] @ unit[side].T
+        inside = np.isin(ids, people[side])
+        outside = np.sort(cosines[~inside].max(axis=1))[::-1]
+        own = cosines[inside, ids[inside] - people[side][0]]
+        hit = own == cosines[inside].max(axis=1)
+        tpirs.append(np.mean(hit & (own > outside[40])))  # a tenth of 400 may be above
+        found = results[f"ijbc_1n/N0D0F0/gallery_{number}"].metrics
+        assert found["tpir_at_fpir_0.1"] == pytest.approx(tpirs[-1])
+        assert found["rank_1"] == pytest.approx(np.mean(hit))
+        assert 0.2 < tpirs[-1] < np.mean(hit) < 1
+    assert results["ijbc_1n/N0D0F0"].metrics["tpir_at_fpir_0.1"] == pytest.approx(np.mean(tpirs))
