@@ -61,7 +61,7 @@ def open_ijb(entry: ProtocolEntry) -> Protocol:
         return results
 
     card = {
-        "data": f"{fingerprint(crops, files.names, *files.content)} (meta files; names and sizes "
+        "data": f"{fingerprint(crops, files.names, *files.hashes)} (meta files; names and sizes "
         "of the images)",
         "templates": f"{len(np.unique(files.templates))} of {len(images)} images",
         "pairs": f"{len(files.same)}, {files.same.sum()} of them genuine",

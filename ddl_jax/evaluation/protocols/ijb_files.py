@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 
 import numpy as np
@@ -29,7 +30,7 @@ class IjbFiles:
       first, second, same: `[N]` pairs of templates.
       lists_1n: `{file: (templates, subjects)}` of the galleries and probes of 1:N; empty if the
         files are not there.
-      content: the files' bytes, for a hash.
+      hashes: SHA-256 of each file.
     """
 
     names: list[str]
@@ -41,7 +42,7 @@ class IjbFiles:
     second: np.ndarray
     same: np.ndarray
     lists_1n: dict[str, tuple[np.ndarray, np.ndarray]]
-    content: list[bytes]
+    hashes: list[bytes]
 
 
 def read_ijb(folder: str, kind: str) -> IjbFiles:
@@ -81,7 +82,8 @@ def read_ijb(folder: str, kind: str) -> IjbFiles:
     landmarks = numbers[:, :10].reshape(-1, 5, 2)
     return IjbFiles(
         *(names, landmarks, numbers[:, 10], ids[:, 0], ids[:, 1]),
-        *(pairs[:, 0], pairs[:, 1], same, lists_1n, list(content.values())),
+        *(pairs[:, 0], pairs[:, 1], same, lists_1n),
+        [hashlib.sha256(each).digest() for each in content.values()],
     )
 
 

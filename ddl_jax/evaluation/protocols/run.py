@@ -18,7 +18,7 @@ from ddl_jax.evaluation.similarity import Similarities, pair_cosines, unit_rows
 from ddl_jax.models import ModelCard
 
 _PROBE_PAIRS = 250  # of either kind
-_CLEARLY = 1.1  # a sample's separation moves by a few per cent without any reason
+_CLEARLY = 0.1  # of d', for what the order of channels hardly matters to
 
 
 class ProtocolRun(NamedTuple):
@@ -98,7 +98,9 @@ def _probe_colour(protocol: Protocol, embeddings: np.ndarray, card: ModelCard, e
     if not np.isfinite(swapped).all():
         return ""
     own, theirs = (separability(each, pairs) for each in (embeddings[numbers], swapped))
-    if not theirs > _CLEARLY * own:
+    # d' of two samples of n has a standard error of about sqrt(2 / n), and the same pairs less.
+    noise = np.sqrt(2 / min(np.sum(pairs.same), np.sum(~pairs.same)))
+    if not theirs - own > max(_CLEARLY * own, 3 * noise):
         return ""
     return (
         f"ATTENTION: {protocol.name}: with {other} channels {len(pairs.same)} sampled pairs are "
