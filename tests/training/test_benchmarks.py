@@ -103,6 +103,15 @@ def test_a_mistake_is_one_line_and_no_file(home, capsys, told, arguments):
     assert sorted(home.rglob("*")) == before
 
 
+def test_an_image_that_cannot_be_read_is_named(home, capsys):
+    images = [encode(pixels(f"{n}", (32, 32, 3))) for n in range(39)] + [b"\x89PNG"]
+    write_verification_bin("cut.bin", images, [True, False] * 10)
+    assert _evaluate("--config.evaluation.protocols=cut=cut.bin") == 2
+    told = "cut: cut.bin image 39 is not a readable image; mend or remove it"
+    assert capsys.readouterr().err == f"eval.py: {told}\n"
+    assert not (home / "run/evaluation").exists()
+
+
 def test_training_evaluates_on_benchmarks_alone(home, capsys):
     arguments = [
         f"--config={ROOT / 'configs' / 'evaluate.py'}",

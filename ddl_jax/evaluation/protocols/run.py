@@ -18,7 +18,7 @@ from ddl_jax.evaluation.similarity import Similarities, pair_cosines, unit_rows
 from ddl_jax.models import ModelCard
 
 _PROBE_PAIRS = 250  # of either kind
-_CLEARLY = 0.1  # of d', for what the order of channels hardly matters to
+_CLEARLY = 0.05  # of d', where the order of channels hardly matters
 
 
 class ProtocolRun(NamedTuple):
@@ -56,7 +56,11 @@ def run_protocols(
                 apart=protocol.apart,
             )
 
-        embeddings = embedded(protocol.images, card)
+        try:
+            embeddings = embedded(protocol.images, card)
+        except UserError as error:  # which tells of a setting of training
+            told = str(error).replace(", or set config.data.corrupt=skip", "")
+            raise UserError(f"{protocol.name}: {told}") from error
         _check_finite(protocol, embeddings)
         run.results.update(protocol.evaluate(embeddings))
         if warning := _probe_colour(protocol, embeddings, card, embedded):
