@@ -125,8 +125,10 @@ def export(argv: Sequence[str]) -> None:
         return
     if command.config is not None:
         raise UserError("--config is not for export.py, which takes the run's own; leave it out")
+    from ddl_jax import compilation_cache
     from ddl_jax.training.export_workdir import export_workdir
 
+    compilation_cache.enable()
     print(
         export_workdir(
             command.workdir,

@@ -4,34 +4,64 @@ import hashlib
 import os
 import pathlib
 import platform
+import sys
 
 import jax
+
+_MAX_SIZE = 2 * 2**30  # bytes, for one kind of processor
+
+# What tells kinds of processors apart on x86; on ARM, which has neither of the first two.
+_KIND = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
 
 def enable() -> None:
     """Keeps what takes a second or more to compile, in `~/.cache/ddl_jax` or `$XDG_CACHE_HOME`.
 
-    The variable `JAX_COMPILATION_CACHE_DIR` names another directory; set but empty it keeps
-    nothing. A home that cannot be written keeps nothing either: then every start compiles.
+    The programs used longest ago go when there are more than 2 GiB of them, or than
+    `JAX_COMPILATION_CACHE_MAX_SIZE` says, in bytes. The variable `JAX_COMPILATION_CACHE_DIR` names
+    another directory, whose size is the user's business; set but empty it keeps nothing. Without a
+    home that can be written nothing is kept either, which a line on stderr tells.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
         return
+    try:
+        directory = _directory()
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(f"{directory} cannot be written")
+        _note_uses(directory)
+    except (OSError, RuntimeError) as error:  # the latter of a user without a home
+        print(
+            f"compiled programs are not kept ({error}): JAX_COMPILATION_CACHE_DIR may name a "
+            "directory for them",
+            file=sys.stderr,
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    if jax.config.jax_compilation_cache_max_size == -1:
+        jax.config.update("jax_compilation_cache_max_size", _MAX_SIZE)
+
+
+def _directory() -> pathlib.Path:
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     # Programs for a CPU hold its own instructions, and machines of a cluster share their homes.
-    directory = home / "ddl_jax" / f"compiled-{_processor()}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(directory, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(directory))
+    return home / "ddl_jax" / f"compiled-{_processor()}"
 
 
-def _processor() -> str:
+def _note_uses(directory: pathlib.Path) -> None:
+    """Notes a use long ago where there is no note, as after a kill: jax 0.10 would trip over it."""
+    for program in directory.glob("*-cache"):
+        note = directory / f"{program.name.removesuffix('-cache')}-atime"
+        if not note.exists():
+            note.write_bytes(bytes(8))
+
+
+def _processor(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> str:
     """Stands for the kind of this machine's processor."""
     try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        kind = sorted({line for line in lines if line.startswith(("model name", "flags"))})
+        lines = cpuinfo.read_text().splitlines()
     except OSError:
-        kind = [platform.machine(), platform.processor()]
+        lines = []
+    kind = sorted({line for line in lines if line.startswith(_KIND)})
+    kind = kind or [platform.machine(), platform.processor()]
     return hashlib.sha256("\n".join(kind).encode()).hexdigest()[:8]

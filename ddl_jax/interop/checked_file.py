@@ -14,6 +14,8 @@ from ddl_jax.errors import UserError
 from ddl_jax.models import ModelCard
 
 LOWEST_COSINE = 0.9999
+# Of the norms of two embeddings: quality is read from them, and a cosine does not see them.
+_NORM_DIFFERENCE = 0.01
 RANDOM_IMAGES = 16
 
 # Unlike sizes: rows that a file mixed up, or a size that it has by heart, would show.
@@ -100,7 +102,8 @@ def write_checked(
       What the comparison found.
 
     Raises:
-      UserError: an unfit path or images, or a cosine below `LOWEST_COSINE`; nothing is left.
+      UserError: an unfit path or images, a cosine below `LOWEST_COSINE`, or another norm by more
+        than 1 %; nothing is left.
     """
     path = epath.Path(path)
     check_target(path)
@@ -131,12 +134,20 @@ def _compare(
             f"{path} is not written: the network's own embeddings are not finite; its training "
             "diverged, choose another step"
         )
-    cosines = _cosines(_embed(file, images, _BATCH_OF_FILE), wanted)
-    lowest = float(np.min(cosines))  # of NaNs a NaN
+    found = _embed(file, images, _BATCH_OF_FILE)
+    lowest = float(np.min(_cosines(found, wanted)))  # of NaNs a NaN
     if not lowest >= LOWEST_COSINE:
         raise UserError(
             f"{path} is not written: its embeddings are not the network's, the lowest cosine is "
             f"{lowest:.6f}, expected {LOWEST_COSINE} or more; try again, and report what stays so"
+        )
+    ratios = np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
+    furthest = float(ratios[np.argmax(np.abs(ratios - 1))])
+    if not abs(furthest - 1) <= _NORM_DIFFERENCE:
+        raise UserError(
+            f"{path} is not written: its embeddings are not the network's, one is {furthest:.4g} "
+            f"times as long, expected within {_NORM_DIFFERENCE:.0%}; try again, and report what "
+            "stays so"
         )
     return Checked(lowest, RANDOM_IMAGES, len(images) - RANDOM_IMAGES)
 

@@ -5,6 +5,10 @@ strangers, so here a name in the file is only a key into a table of our own func
 that table returns is immutable or ignores pickle's BUILD instruction: not even an attribute of
 ours can be changed. NumPy's own `dtype.__setstate__` trusts its argument (it lets a file declare
 pointers to be numbers), hence the stand-ins below.
+
+A name that is not in the table is refused. A caller that reads only a part of what it gets may ask
+for placeholders instead: then a file may name a class and hold its objects, which come up empty. To
+call what is not in the table, as code in a pickle must, is refused by its name all the same.
 """
 
 import pickle
@@ -47,12 +51,44 @@ class Constructor:
         raise pickle.UnpicklingError("state for a function")
 
 
+class _Uncalled(type):
+    """A class whose objects pickle makes by `__new__`; calling it, as for a function, refuses."""
+
+    def __call__(cls, *_: Any) -> NoReturn:
+        raise UserError(cls.refusal)
+
+    def __repr__(cls) -> str:
+        return cls.named
+
+
+class Placeholder:
+    """Stands in for an object: takes whatever a pickle gives it, and keeps nothing.
+
+    Attributes:
+      named: the full name of its class in the file; empty where the file called a function.
+    """
+
+    __slots__ = ()
+    named = ""
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None: ...
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...  # of a dict's subclass
+
+    def extend(self, items: Any) -> None: ...  # a list's
+
+    def add(self, item: Any) -> None: ...  # a set's
+
+
 def load(
     file: BinaryIO,
     *,
     path: str,
     allowed: Mapping[str, Callable[..., Any] | str] | None = None,
-    mentioned: tuple[str, ...] = (),
+    placeholders: bool = False,
     persistent_load: Callable[[Any], Any] | None = None,
     encoding: str = "bytes",
 ) -> Any:
@@ -66,8 +102,8 @@ def load(
       path: the file's name, for messages.
       allowed: "module.name" to the function that stands in for it, or to a string where the file
         only mentions the name. Neither may return an object that can be told to run something.
-      mentioned: beginnings of names that come back as strings: a file may mention them, and is
-        damaged if it calls one.
+      placeholders: a name that is not allowed comes back as a class of its own, its objects as
+        instances of `Placeholder`; only a call of one is refused.
       persistent_load: resolves persistent ids; without it they are refused.
       encoding: of Python 2 strings; "bytes" leaves them bytes, as JPEG files in `.bin` need.
 
@@ -75,12 +111,12 @@ def load(
       The object.
 
     Raises:
-      UserError: the pickle names anything else (nothing is executed), or is damaged.
+      UserError: the pickle names, or calls, anything else (nothing is executed), or is damaged.
     """
     names = {**_PLAIN, **(allowed or {})}
     try:
         _check_memo(file)
-        return _Unpickler(file, path, names, mentioned, persistent_load, encoding).load()
+        return _Unpickler(file, path, names, placeholders, persistent_load, encoding).load()
     except UserError:
         raise
     except _DAMAGED as error:
@@ -99,24 +135,28 @@ def _check_memo(file: BinaryIO) -> None:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file, path, names, mentioned, persistent_load, encoding):
+    def __init__(self, file, path, names, placeholders, persistent_load, encoding):
         super().__init__(file, encoding=encoding)
         self._path = path
         self._names = names
-        self._mentioned = mentioned
+        self._placeholders: dict[str, type] | None = {} if placeholders else None
         self._persistent_load = persistent_load
 
-    def find_class(self, module: str, name: str) -> Constructor | str:
+    def find_class(self, module: str, name: str) -> Constructor | str | type:
         full_name = f"{module}.{name}"
-        if full_name.startswith(self._mentioned):
-            return full_name
-        if full_name not in self._names:
-            raise UserError(
-                f"{self._path}: the pickle in it asks for {full_name!r}, which is not plain data; "
-                "refused, nothing was run: if you trust its source, save only its arrays there"
-            )
-        stand_in = self._names[full_name]
-        return stand_in if isinstance(stand_in, str) else Constructor(stand_in)
+        if full_name in self._names:
+            stand_in = self._names[full_name]
+            return stand_in if isinstance(stand_in, str) else Constructor(stand_in)
+        refusal = (
+            f"{self._path}: the pickle in it asks for {full_name!r}, which is not plain data; "
+            "refused, nothing was run: if you trust its source, save only its arrays there"
+        )
+        if self._placeholders is None:
+            raise UserError(refusal)
+        if full_name not in self._placeholders:
+            own = {"__slots__": (), "named": full_name, "refusal": refusal}
+            self._placeholders[full_name] = _Uncalled("_Named", (Placeholder,), own)
+        return self._placeholders[full_name]
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent_load is None:

@@ -21,6 +21,7 @@ from jax import export as jax_export
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop.checked_file import Checked, Embed, check_pixels, embedder, write_checked
+from ddl_jax.interop.open_file import opened
 from ddl_jax.interop.torch_checkpoint import DAMAGED_ARCHIVE
 from ddl_jax.models import ModelCard
 
@@ -194,10 +195,10 @@ def _write(path: epath.Path, program: bytes, card: ModelCard) -> None:
 def _read(path: epath.PathLike) -> tuple[ModelCard, bytes]:
     name = os.fspath(path)
     try:
-        with epath.Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+        with opened(path, "a file of export_stablehlo") as file, zipfile.ZipFile(file) as archive:
             card, program = json.loads(archive.read(_CARD)), archive.read(_PROGRAM)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"{name}: no such file") from error
+    except UserError:
+        raise
     except DAMAGED_ARCHIVE as error:
         raise UserError(
             f"{name}: not a file of export_stablehlo, or damaged ({error}): export it again"

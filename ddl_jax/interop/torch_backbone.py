@@ -1,7 +1,6 @@
 """Weights of our backbones in their PyTorch authors' own checkpoints, both ways."""
 
 import dataclasses
-import hashlib
 import os
 from typing import Any
 
@@ -12,7 +11,7 @@ from etils import epath
 from flax import traverse_util
 
 from ddl_jax.errors import UserError
-from ddl_jax.interop.torch_checkpoint import read_torch_checkpoint
+from ddl_jax.interop.torch_checkpoint import read_hashed_checkpoint, read_torch_checkpoint
 from ddl_jax.interop.torch_layers import names_by_order
 from ddl_jax.interop.torch_names import Naming, naming_of
 from ddl_jax.interop.torch_origin import Origin, find_origin, network_of
@@ -73,64 +72,97 @@ def read_torch_backbone(
         `torch_origin`, or, where most of its names are unknown, by the order of the layers, their
         kinds and shapes (not `ir_*`, whose files list the last layers first).
       name: of the backbone, as in `create_backbone`; None for the one whose names the file has.
-      input_size: `(height, width)` the network was made for; its last layers depend on them.
+      input_size: `(height, width)` the network was made for; its last layers depend on them. A
+        MobileFaceNet's file tells height and width of its last map, an IResNet's the product alone:
+        weights for 112x96 are read at 96x112 too, and embed otherwise.
 
     Returns:
       The weights for `create_backbone(name)` with the embedding size the file has.
 
     Raises:
       UserError: the file is not a checkpoint or of another network, or a tensor is missing,
-        unexpected, of another shape or not finite; the message names the first.
+        unexpected, of another shape, not finite or a variance below 0; the message names the first.
     """
-    state = read_torch_checkpoint(path)
+    arrays, sha256 = read_hashed_checkpoint(path)
+    state = {tensor: value for tensor, value in arrays.items() if not tensor.endswith(_COUNTER)}
     origin = find_origin(state)
-    tensors = {key: v for key, v in _own(state, origin).items() if not key.endswith(_COUNTER)}
+    tensors = _own(state, origin)
     if name is None:
-        name = _recognise(state, origin, path)
+        name = _recognise(arrays, origin, path)
     where = f"{os.fspath(path)} does not fit {name} at {input_size[0]}x{input_size[1]}"
     expected = _expected_variables(name, None, input_size)
-    naming = naming_of(name)
     _check_network(network_of(origin, tensors), name, origin, where)
-    names = _find_names(naming, expected, tensors, where)
+    names = _find_names(naming_of(name), expected, tensors, where)
+    found = {variable: tensors[names[variable]] for variable in expected}
     # The last BatchNorm has as many means as an embedding has numbers.
-    size = tensors[names["batch_stats", "features", "mean"]].shape
+    size = found["batch_stats", "features", "mean"].shape
     if len(size) == 1:
         expected = _expected_variables(name, size[0], input_size)
-    loaded, placed = {}, []
-    for path_in_flax, variable in expected.items():
-        tensor = tensors[names[path_in_flax]]
-        value = _to_flax(tensor)
-        if _without_ones(value.shape) != _without_ones(variable.shape):
-            wanted = _to_torch(np.broadcast_to(0, variable.shape), path_in_flax, naming).shape
-            raise UserError(
-                f"{where}: {names[path_in_flax]!r} has shape {tensor.shape}, expected {wanted}: "
-                "check the network's name and the input size"
-            )
-        if not np.isfinite(value.astype(np.float32)).all():
-            raise UserError(
-                f"{os.fspath(path)}: tensor {names[path_in_flax]!r} has numbers that are not "
-                "finite: its training diverged, take an earlier checkpoint"
-            )
-        loaded[path_in_flax] = jnp.asarray(value.reshape(variable.shape), jnp.float32)
-        placed.append(("/".join(path_in_flax), origin.prefix + names[path_in_flax], tensor.shape))
-    used = {tensor for _, tensor, _ in placed}
-    left = [tensor for tensor in state if tensor not in used and not tensor.endswith(_COUNTER)]
-    variables = traverse_util.unflatten_dict(loaded)
-    return TorchWeights(name, variables, placed, left, origin, file_sha256(path))
+    _check_shapes(found, expected, names, naming_of(name), where)
+    _check_numbers(found, names, path)
+    used = {variable: origin.prefix + names[variable] for variable in found}
+    left = state.keys() - set(used.values())
+    return TorchWeights(
+        network=name,
+        variables=_to_variables(found, expected),
+        placed=[("/".join(variable), used[variable], found[variable].shape) for variable in found],
+        left=[tensor for tensor in state if tensor in left],
+        origin=origin,
+        sha256=sha256,
+    )
 
 
 def _check_network(known: str, name: str, origin: Origin, where: str) -> None:
     """Refuses a file whose names are known to be those of another network."""
-    # Without MagFace's prefix nothing tells its networks from insightface's.
-    same = {name} if origin.prefix else {name, name.removeprefix("magface_")}
+    # Where the file does not tell the project, nothing tells MagFace's networks from insightface's.
+    same = {name} if origin.project else {name, name.removeprefix("magface_")}
     if known and known not in same:
         raise UserError(f"{where}: its names are those of {known}; give that network")
 
 
-def file_sha256(path: epath.PathLike) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits."""
-    with epath.Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_shapes(
+    found: dict[_Path, np.ndarray],
+    expected: dict[_Path, jax.ShapeDtypeStruct],
+    names: dict[_Path, str],
+    naming: Naming,
+    where: str,
+) -> None:
+    """Refuses a tensor of another shape than its variable's."""
+    for path, variable in expected.items():
+        if _squeezed(_to_flax(found[path]).shape) != _squeezed(variable.shape):
+            wanted = _to_torch(np.broadcast_to(0, variable.shape), path, naming).shape
+            raise UserError(
+                f"{where}: {names[path]!r} has shape {found[path].shape}, expected {wanted}: check "
+                "the network's name and the input size"
+            )
+
+
+def _check_numbers(
+    found: dict[_Path, np.ndarray], names: dict[_Path, str], file: epath.PathLike
+) -> None:
+    """Refuses numbers that no trained network has."""
+    for path, tensor in found.items():
+        what = f"{os.fspath(file)}: tensor {names[path]!r} has"
+        if not np.isfinite(tensor.astype(np.float32)).all():
+            raise UserError(
+                f"{what} numbers that are not finite: its training diverged, take an earlier "
+                "checkpoint"
+            )
+        if path[-1] == "var" and (lowest := float(tensor.min())) < 0:
+            raise UserError(
+                f"{what} a variance of {lowest:.6g}: none is below 0, the file is damaged or "
+                "its layers are mixed up; fetch it again"
+            )
+
+
+def _to_variables(
+    found: dict[_Path, np.ndarray], expected: dict[_Path, jax.ShapeDtypeStruct]
+) -> dict[str, Any]:
+    values = {
+        path: jnp.asarray(_to_flax(tensor).reshape(expected[path].shape), jnp.float32)
+        for path, tensor in found.items()
+    }
+    return traverse_util.unflatten_dict(values)
 
 
 def _own(state: dict[str, np.ndarray], origin: Origin) -> dict[str, np.ndarray]:
@@ -236,8 +268,9 @@ def _to_flax(value: np.ndarray) -> np.ndarray:
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
 
 
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for n in shape if n != 1)
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A 1x1 convolution's shape as that of a matrix, which one or the other side may have of it."""
+    return shape[2:] if len(shape) == 4 and shape[:2] == (1, 1) else shape
 
 
 def _to_torch(value: np.ndarray, path: _Path, naming: Naming) -> np.ndarray:

@@ -6,6 +6,7 @@ numbers that lie beside it; so the pickle is read first, as plain descriptions, 
 checked before a storage is touched.
 """
 
+import hashlib
 import io
 import math
 import os
@@ -22,6 +23,7 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import restricted_pickle
+from ddl_jax.interop.open_file import opened
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _STREAM_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -79,7 +81,8 @@ def read_torch_checkpoint(path: epath.PathLike) -> dict[str, np.ndarray]:
 
     The file holds a state dict or a dict with one under "state_dict", or under
     "state_dict_backbone" as arcface_torch's own checkpoints; a "module." that `DataParallel` put
-    before every name is dropped. Lightning's checkpoints mention its classes; they stay names.
+    before every name is dropped. What lies beside the state dict, as an optimizer's state or
+    Lightning's settings, is not looked at: its objects come up empty, nothing of theirs is run.
 
     Args:
       path: of the file.
@@ -88,29 +91,33 @@ def read_torch_checkpoint(path: epath.PathLike) -> dict[str, np.ndarray]:
       Arrays by name; bfloat16 ones are in JAX's own NumPy type.
 
     Raises:
-      UserError: no such file, not a checkpoint, damaged, or with more in it than tensors.
+      UserError: a file that cannot be read, no checkpoint, a damaged one, or one that wants
+        something run.
     """
+    return read_hashed_checkpoint(path).arrays
+
+
+class HashedCheckpoint(NamedTuple):
+    """The state dict in a PyTorch checkpoint, and the SHA-256 of the bytes it was read from."""
+
+    arrays: dict[str, np.ndarray]
+    sha256: str
+
+
+def read_hashed_checkpoint(path: epath.PathLike) -> HashedCheckpoint:
+    """Reads a file once -> what `read_torch_checkpoint` tells of it, with its hash."""
     name = os.fspath(path)
-    try:
-        with epath.Path(path).open("rb") as file:
-            return _read(file, name)
-    except FileNotFoundError as error:
-        raise UserError(f"{name}: no such file") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{name} is a directory; give a PyTorch checkpoint's file") from error
+    with opened(path, "a PyTorch checkpoint's file") as file:
+        data = file.read(len(_STREAM_MAGIC))
+        if not data.startswith((_ZIP_MAGIC, _STREAM_MAGIC)):
+            raise UserError(f"{name}: not a PyTorch checkpoint: {_RESAVE}")
+        data += file.read()
+    return HashedCheckpoint(_read(data, name), hashlib.sha256(data).hexdigest())
 
 
-def _read(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
-    file_size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(len(_STREAM_MAGIC))
-    file.seek(0)
-    if head.startswith(_ZIP_MAGIC):
-        contents, read_storage = _open_zip(file, path)
-    elif head == _STREAM_MAGIC:
-        contents, read_storage = _open_stream(file, path)
-    else:
-        raise UserError(f"{path}: not a PyTorch checkpoint: {_RESAVE}")
+def _read(data: bytes, path: str) -> dict[str, np.ndarray]:
+    open_file = _open_zip if data.startswith(_ZIP_MAGIC) else _open_stream
+    contents, read_storage = open_file(io.BytesIO(data), path)
     tensors = _state_dict(contents, path)
 
     # By the whole description: one key under two counts must not lend the longer its bounds.
@@ -120,7 +127,7 @@ def _read(file: BinaryIO, path: str) -> dict[str, np.ndarray]:
         storage = tensor.storage
         _check_bounds(tensor, f"{path}: tensor {name!r}")
         # Before reading: a compressed or mistaken entry must not fill the memory.
-        if storage.size > file_size:
+        if storage.size > len(data):
             raise UserError(f"{path}: truncated, storage {storage.key!r} is not in it")
         if storage not in storages:
             storages[storage] = read_storage(storage)
@@ -204,7 +211,7 @@ def _load_pickle(file: BinaryIO, path: str, storages: dict[str, _Storage] | None
         file,
         path=path,
         allowed=_ALLOWED,
-        mentioned=("pytorch_lightning.", "lightning."),
+        placeholders=True,
         persistent_load=storage,
         encoding="utf-8",
     )
@@ -230,8 +237,23 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return data
 
 
+# Beside the state dict: a schedule's milestones, settings of a run. The pickle calls these to make
+# values that nothing here reads; objects of other classes it makes without a call.
+_UNREAD = (
+    "collections.Counter",
+    "collections.defaultdict",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",  # in Python 3.13
+    "pathlib._local.WindowsPath",
+    "torch.device",
+    "__builtin__.set",
+    "builtins.set",
+)
+
 _ALLOWED: dict[str, Callable[..., Any] | str] = {
     "collections.OrderedDict": _Dict,
+    **dict.fromkeys(_UNREAD, restricted_pickle.Placeholder),
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch.Size": tuple,
@@ -243,6 +265,9 @@ def _state_dict(contents: Any, path: str) -> dict[str, _Tensor]:
     for key in ("state_dict", "state_dict_backbone"):
         if isinstance(contents, dict) and isinstance(contents.get(key), dict):
             contents = contents[key]
+    if isinstance(contents, restricted_pickle.Placeholder):
+        what = contents.named or "an object"
+        raise UserError(f"{path}: holds {what}, no state dict: {_RESAVE}")
     if not isinstance(contents, dict) or not contents:
         raise UserError(f"{path}: holds no state dict: {_RESAVE}")
     for name, tensor in contents.items():

@@ -11,8 +11,9 @@ class Origin(NamedTuple):
     """A network as a project's training code saves it.
 
     Attributes:
-      project: who saves it like this.
+      project: who saves it like this; empty where nothing tells.
       prefix: before the names of the network's tensors.
+      family: how the names of the project's own networks begin.
       heads: beginnings of the names of what was trained with it.
       colour, mean, deviation: what the project's released networks expect of an image, as in a
         `ModelCard`; None where its releases differ.
@@ -20,6 +21,7 @@ class Origin(NamedTuple):
 
     project: str
     prefix: str
+    family: str = ""
     heads: tuple[str, ...] = ()
     colour: str | None = None
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
@@ -27,26 +29,38 @@ class Origin(NamedTuple):
 
 
 # DataParallel's "module." before all names is gone already; MagFace has it behind its own too.
-_MAGFACE = dict(heads=("fc.", "module.fc."), colour="BGR", mean=(0.0,) * 3, deviation=(255.0,) * 3)
+_MAGFACE = dict(
+    family="magface_iresnet",
+    heads=("fc.", "module.fc."),
+    colour="BGR",
+    mean=(0.0,) * 3,
+    deviation=(255.0,) * 3,
+)
 _ORIGINS = (
     Origin("MagFace", "features.module.", **_MAGFACE),
     Origin("MagFace", "features.", **_MAGFACE),
-    Origin("AdaFace (Lightning)", "model.", ("head.",), "BGR"),
-    Origin("CVLface", "net."),
+    Origin("AdaFace (Lightning)", "model.", "ir_", ("head.",), "BGR"),
+    Origin("CVLface", "net.", "ir_"),
 )
 _BARE = Origin("", "")
 
 
 def find_origin(names: Collection[str]) -> Origin:
-    """The origin of a state dict with such names; one without a prefix if no other fits.
+    """The origin of a state dict with such names.
 
-    One fits if every name begins with its prefix or a head's, and a known network's names follow.
+    A prefix is one if every name begins with it or a head's, and a known network's names follow. It
+    tells the project only if the project has such networks: `model.` is before the names of many
+    people's. Otherwise project and colour are empty, and so is a prefix that none of ours is.
     """
     for origin in _ORIGINS:
         own = {name.removeprefix(origin.prefix) for name in names if name.startswith(origin.prefix)}
         rest = [name for name in names if not name.startswith((origin.prefix, *origin.heads))]
-        if own and not rest and network_of(origin, own):
+        if not own or rest:
+            continue
+        if network_of(origin, own).startswith(origin.family):
             return origin
+        if network_of(_BARE, own):
+            return Origin("", origin.prefix)
     return _BARE
 
 

@@ -90,6 +90,10 @@ def check_images(images: jax.Array) -> None:
 def check_size(images: jax.Array, found: Any, wanted: Any) -> None:
     """Refuses images of another size than that which the last layers were made for.
 
+    The parameters tell only the size of the last map, which is that of the image over 16 or 32,
+    rounded up: a depthwise layer tells height and width, a linear one their product alone, so that
+    an IResNet for 112x96 takes 96x112 too.
+
     Raises:
       UserError: `found`, of the last map of these images, is not `wanted`, of the parameters.
     """

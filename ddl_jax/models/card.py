@@ -1,7 +1,8 @@
 """What a network expects of its images, kept beside its weights."""
 
 import dataclasses
-import math
+import reprlib
+import sys
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -24,7 +25,8 @@ class ModelCard:
       mean, deviation: per channel in that order, in pixel units of 0..255:
         `normalised = (pixel - mean) / deviation`.
       embedding_size: length of an embedding.
-      source: where the weights come from, free text.
+      source: where the weights come from, free text: the file, or the run, that the first run of a
+        chain began with.
       sha256: of the file they were read from, in hexadecimal digits; empty where there is none.
 
     Raises:
@@ -42,6 +44,9 @@ class ModelCard:
 
     def __post_init__(self):
         # JSON brings lists; tuples keep the card hashable and equal to the one written.
+        for field in ("network", "source", "sha256"):
+            if not isinstance(getattr(self, field), str):
+                raise UserError(f"model card: {field} is {getattr(self, field)!r}, use a text")
         for field in ("input_size", "mean", "deviation"):
             object.__setattr__(self, field, _as_tuple(field, getattr(self, field)))
         if self.colour not in COLOURS:
@@ -84,12 +89,14 @@ class ModelCard:
         return {key: list(value) if key in as_lists else value for key, value in card.items()}
 
     @classmethod
-    def from_json(cls, card: Mapping[str, Any]) -> Self:
+    def from_json(cls, card: Any) -> Self:
         """The card of a `to_json` dict; absent fields take their defaults.
 
         Raises:
-          UserError: an unknown field, no network, or a bad value.
+          UserError: no dict, an unknown field, no network, or a bad value.
         """
+        if not isinstance(card, Mapping):
+            raise UserError(f"model card: is {reprlib.repr(card)}, use an object with its fields")
         fields = [field.name for field in dataclasses.fields(cls)]
         for key in card:
             if key not in fields:
@@ -110,6 +117,12 @@ def _is_size(value: Any) -> bool:
 
 
 def _check_channels(field: str, values: tuple[Any, ...]) -> None:
-    numbers = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
-    if len(values) != 3 or len(numbers) != 3:
-        raise UserError(f"model card: {field} is {values!r}, use three finite numbers")
+    if len(values) != 3 or not all(_is_number(value) for value in values):
+        told = reprlib.repr(values)
+        raise UserError(f"model card: {field} is {told}, use three finite numbers")
+
+
+def _is_number(value: Any) -> bool:
+    # Of JSON's whole numbers beyond every float too, over which math.isfinite trips.
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max

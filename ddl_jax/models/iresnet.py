@@ -133,8 +133,9 @@ class IResNet(nn.Module):
         """Embeds images.
 
         Args:
-          images: `[B,H,W,3]` float, normalised by the model card. The linear layer fits only the
-            H and W that it was initialised with.
+          images: `[B,H,W,3]` float, normalised by the model card, of the H and W that the network
+            was initialised with: the linear layer refuses a last map of another number of pixels
+            only, so that 96x112 in place of 112x96 embeds wrongly.
           train: use and update batch statistics (apply with `mutable=["batch_stats"]`), drop out.
 
         Returns:

@@ -70,6 +70,14 @@ def check(config: Config, card: ModelCard) -> Start:
     return Start(path, step, meta)
 
 
+def with_source(card: ModelCard, start: Start) -> ModelCard:
+    """A run's card with where its weights come from, which a run before it may have from a file."""
+    if start.weights is not None:
+        return dataclasses.replace(card, source=start.path, sha256=start.weights.sha256)
+    theirs = ModelCard.from_json(start.meta.card)
+    return dataclasses.replace(card, source=theirs.source or start.path, sha256=theirs.sha256)
+
+
 def _check_same_model(theirs: ModelCard, ours: ModelCard, path: str) -> None:
     for field in dataclasses.fields(ModelCard):
         if field.name in ("source", "sha256"):

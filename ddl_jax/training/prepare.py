@@ -170,16 +170,17 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     workdir = epath.Path(workdir)
     mesh = parallel.make_mesh(config.devices)
     _check_workdir(config, workdir)
-    card, module = make_card(config, config.init_from.path), make_module(config)
+    card, module = make_card(config), make_module(config)
     fine_tuning = make_fine_tuning(config, module)
     step, saved = _saved(config, workdir) or (0, None)
     # A run that goes on has its weights already: those it began with may be gone by now.
     begins = bool(config.init_from.path) and saved is None
     start = init_from.check(config, card) if begins else None
     if saved is not None:
-        card = dataclasses.replace(card, sha256=ModelCard.from_json(saved.card).sha256)
-    elif start is not None and start.weights is not None:
-        card = dataclasses.replace(card, sha256=start.weights.sha256)
+        began = ModelCard.from_json(saved.card)
+        card = dataclasses.replace(card, source=began.source, sha256=began.sha256)
+    elif start is not None:
+        card = init_from.with_source(card, start)
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
     source = open_source(config.data, config.synthetic)
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)

@@ -60,8 +60,8 @@ def make_module(config: Config, axis_name: str | None = parallel.AXIS) -> nn.Mod
     return module.clone(frozen_stages=make_fine_tuning(config, module).frozen_stages)
 
 
-def make_card(config: Config, source: str = "") -> ModelCard:
-    """The model card of a network trained under a config."""
+def make_card(config: Config) -> ModelCard:
+    """The model card of a network trained from scratch under a config."""
     model = config.model
     return ModelCard(
         network=model.name,
@@ -70,7 +70,6 @@ def make_card(config: Config, source: str = "") -> ModelCard:
         mean=tuple(model.mean),
         deviation=tuple(model.deviation),
         embedding_size=model.embedding_size,
-        source=source,
     )
 
 

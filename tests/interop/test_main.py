@@ -1,5 +1,7 @@
 """`python -m ddl_jax.interop show`."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,16 +13,19 @@ from ddl_jax.interop import read_torch_checkpoint, save_torch_backbone, write_to
 from ddl_jax.models import create_backbone
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """iresnet_tiny as MagFace's training saves a network."""
-    path = tmp_path_factory.mktemp("weights") / "tiny.pt"
-    images = jax.ShapeDtypeStruct((1, 48, 32, 3), jnp.float32)
-    module = create_backbone("iresnet_tiny", embedding_size=24)
+def write_zeros(path, name, size):
+    """A network of zeros under the names of its authors, 24 numbers an embedding."""
+    images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    module = create_backbone(name, embedding_size=24)
     shapes = jax.eval_shape(module.init, jax.random.key(0), images)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-    save_torch_backbone(path, "iresnet_tiny", zeros)
+    save_torch_backbone(path, name, zeros)
     return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_zeros(tmp_path_factory.mktemp("weights") / "tiny.pt", "iresnet_tiny", (48, 32))
 
 
 def show(*arguments):
@@ -38,15 +43,28 @@ def test_shows_what_goes_where_and_the_settings(tiny, capsys):
     assert any("which is not in the file: --config.model.colour=RGB" in line for line in lines)
 
 
-def test_shows_the_colours_of_a_project_that_has_its_own(tiny, tmp_path, capsys):
-    path = tmp_path / "adaface.ckpt"
-    state = read_torch_checkpoint(tiny)
+def in_a_lightning_module(path):
+    state = read_torch_checkpoint(path)
     write_torch_checkpoint(path, {f"model.{name}": value for name, value in state.items()})
-    assert show("show", path, "--input_size=48,32") == 0
+    return path
+
+
+def test_shows_the_colours_of_a_project_that_has_its_own(tmp_path, capsys):
+    path = in_a_lightning_module(write_zeros(tmp_path / "adaface.ckpt", "ir_18", (16, 32)))
+    assert show("show", path, "--input_size=16,32") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("iresnet_tiny, saved as by AdaFace (Lightning); sha256 ")
+    assert lines[0].startswith("ir_18, saved as by AdaFace (Lightning); sha256 ")
     assert "--config.model.colour=BGR" in lines
     assert "--config.model.mean=127.5,127.5,127.5" in lines
+
+
+def test_guesses_no_colours_from_a_prefix_that_many_have(tiny, tmp_path, capsys):
+    path = in_a_lightning_module(shutil.copy(tiny, tmp_path / "own.ckpt"))
+    assert show("show", path, "--input_size=48,32") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("iresnet_tiny; sha256 ")
+    assert "model.fc.weight (24, 256) -> params/fc/kernel" in lines
+    assert any("which is not in the file: --config.model.colour=RGB" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +75,9 @@ def test_shows_the_colours_of_a_project_that_has_its_own(tiny, tmp_path, capsys)
         (("show", "a.pt", "b.pt"), "show takes one FILE, not 2"),
         (("show", "none.pt"), "none.pt: no such file"),
         (("show", "."), ". is a directory; give a PyTorch checkpoint's file"),
+        (("show", f"{__file__}/a.pt"), "a.pt cannot be read: Not a directory"),
+        (("show", "a" * 300), "aaa cannot be read: File name too long"),
+        (("show", "/proc/self/mem"), "/proc/self/mem cannot be read: Input/output error"),
         (("show", "none.pt", "--input_size=112"), "--input_size is '112'; give height,width"),
         (("show", "none.pt", "--nework=x"), "nework"),
         (

@@ -1,5 +1,6 @@
 """The one unpickler: plain data comes through, nothing else is touched."""
 
+import argparse
 import io
 import os
 import pickle
@@ -149,6 +150,52 @@ def test_allows_what_the_caller_names():
     data = b"\x80\x02cpkg\nPair\nK\x01K\x02\x86R."
     assert "'pkg.Pair'" in refusal(data)
     assert load(data, allowed={"pkg.Pair": lambda a, b: (a, b)}) == (1, 2)
+
+
+class Bag(dict):
+    """A class with everything an object may have: arguments, items, attributes."""
+
+    def __getnewargs__(self):
+        return (1, 2)
+
+
+class Row(list):
+    pass
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_placeholders_stand_for_objects_and_keep_nothing(protocol):
+    bag, row = Bag(a=1), Row([1, 2])
+    bag.attribute = row.attribute = b"face"
+    value = [Bag, bag, bag, row, argparse.Namespace(lr=0.1), {Bag: 3}]
+    data = pickle.dumps(value, protocol)
+    assert "Bag'" in refusal(data)
+    kind, one, again, other, namespace, keyed = load(data, placeholders=True)
+    assert one is again and type(one) is kind and keyed == {kind: 3}
+    assert kind.named == f"{__name__}.Bag" and namespace.named == "argparse.Namespace"
+    for thing in (one, other, namespace):
+        assert isinstance(thing, restricted_pickle.Placeholder)
+        assert not hasattr(thing, "__dict__") and not hasattr(thing, "attribute")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("function", [os.system, eval])
+def test_placeholders_are_never_called(function, protocol, tmp_path):
+    marker = tmp_path / "marker"
+    command = f"touch {marker}" if function is os.system else f"open({str(marker)!r}, 'w')"
+    message = refusal(pickle.dumps([Runs(function, command)], protocol), placeholders=True)
+    assert f"{function.__name__}'" in message and "nothing was run" in message
+    call = f"(S'touch {marker}'\nios\nsystem\n.".encode()
+    assert "'os.system'" in refusal(call, placeholders=True)
+    # What makes an object makes an empty one, of whatever it is asked for.
+    new = b"\x80\x02cos\nsystem\n(U\x05touchtq\x00\x81}U\x01aK\x01sb."
+    assert load(new, placeholders=True).named == "os.system"
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("change", [b"}b.", b"(K\x01e.", b"(K\x01K\x02u."])
+def test_the_class_of_placeholders_cannot_be_changed(change):
+    assert "damaged" in refusal(b"\x80\x02cpkg\nPair\n" + change, placeholders=True)
 
 
 def test_damage_is_one_line():

@@ -1,6 +1,7 @@
 """A network as one program: what comes out of the file is what the network says."""
 
 import json
+import pathlib
 import zipfile
 
 import jax
@@ -11,7 +12,10 @@ import pytest
 from ddl_jax.errors import UserError
 from ddl_jax.interop import checked_file, export_stablehlo, load_stablehlo, stablehlo
 from ddl_jax.models import BACKBONES, ModelCard, create_backbone
+from ddl_jax.models.iresnet import IResNet
 from tests.random_values import random_values
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 OF_EVERY_KIND = (
     *("iresnet_tiny", "iresnet18", "ir_se_50"),
@@ -98,6 +102,18 @@ def test_equal_networks_are_equal_files_that_tell_nothing_of_this_machine(
     assert jax.config.jax_traceback_in_locations_limit == limit
 
 
+def test_what_an_older_jax_wrote_is_read():
+    """The file is jax 0.10.2's, of the network below."""
+    embed, card = load_stablehlo(GOLDEN / "jax_0_10_2.stablehlo")
+    assert (card.colour, card.source) == ("BGR", "jax 0.10.2")
+    module = IResNet((1, 1, 1, 1), (2, 3, 4, 5), stem_width=2, stem_stride=2, embedding_size=3)
+    images = jax.ShapeDtypeStruct((1, *card.input_size, 3), jnp.float32)
+    variables = random_values(jax.eval_shape(module.init, jax.random.key(0), images))
+    given = pixels(4, card.input_size)
+    wanted = embeddings(module, variables, card, given)
+    np.testing.assert_allclose(embed(given), wanted, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "name",
     [n if n in OF_EVERY_KIND else pytest.param(n, marks=pytest.mark.long) for n in BACKBONES],
@@ -175,6 +191,25 @@ def test_one_image_that_embeds_otherwise_is_enough(tiny, tmp_path, monkeypatch):
     export_stablehlo(path, *tiny, images=pixels(20))
 
 
+@pytest.mark.parametrize("factor, passes", [(1.02, False), (0.98, False), (1.005, True)])
+def test_a_file_whose_embeddings_have_other_norms_never_appears(
+    factor, passes, tiny, tmp_path, monkeypatch
+):
+    program = stablehlo._program
+
+    def write_longer(embed, card, platforms):
+        return program(jax.jit(lambda images: embed(images) * factor), card, platforms)
+
+    monkeypatch.setattr(stablehlo, "_program", write_longer)
+    path = tmp_path / "tiny.stablehlo"
+    if passes:
+        export_stablehlo(path, *tiny)
+        return
+    told = refusal(export_stablehlo, path, *tiny)
+    assert f"one is {factor} times as long, expected within 1%" in told
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("value, told", [(np.nan, "are not finite"), (0.0, "cosine is nan")])
 def test_a_network_that_says_nothing_is_not_written(value, told, tmp_path):
     module, variables, card = network()
@@ -236,7 +271,13 @@ def test_images_that_do_not_fit_are_refused(tiny_file):
 def test_other_files_are_told_apart(tiny_file, tmp_path, monkeypatch):
     path = tmp_path / "a.stablehlo"
     assert "a.stablehlo: no such file" in refusal(load_stablehlo, path)
-    assert "no such file" in refusal(load_stablehlo, tmp_path)
+    wanted = "is a directory; give a file of export_stablehlo"
+    assert refusal(load_stablehlo, tmp_path) == f"{tmp_path} {wanted}"
+    for path_of_none, told in (
+        (tiny_file / "a", "Not a directory"),
+        (tmp_path / ("a" * 300), "File name too long"),
+    ):
+        assert refusal(load_stablehlo, path_of_none) == f"{path_of_none} cannot be read: {told}"
     path.write_bytes(b"<html>not found</html>")
     assert "not a file of export_stablehlo, or damaged" in refusal(load_stablehlo, path)
     entries = entries_of(tiny_file)
@@ -251,6 +292,9 @@ def test_other_files_are_told_apart(tiny_file, tmp_path, monkeypatch):
     assert "no item named 'card.json'" in refusal(load_stablehlo, path)
     write(**{"card.json": b'{"network": "iresnet_tiny", "eyes": 2}'})
     assert "model card: unknown field 'eyes'" in refusal(load_stablehlo, path)
+    for card in (b"[]", b'"iresnet_tiny"', b"null"):
+        write(**{"card.json": card})
+        assert "model card: is " in refusal(load_stablehlo, path)
     write(**{"model.jax_export": b"of another version"})
     assert f"jax {jax.__version__} does not read it" in refusal(load_stablehlo, path)
     # The flatbuffer around the program can be read, the program cannot.

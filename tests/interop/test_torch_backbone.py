@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from flax import traverse_util
 from golden_weights import backbone_weights, iresnet_weights
+from lightning_file import write_lightning
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import (
@@ -101,49 +103,81 @@ def test_mbf_large_has_the_names_and_shapes_of_insightfaces(tmp_path):
     assert zlib.crc32(repr(sorted(tensors.items())).encode()) == 774_728_949
 
 
-def test_the_model_of_a_lightning_module_is_read(backbones, tmp_path):
-    weights = backbone_weights(backbones["tface_ir_18_keys"])
-    write_torch_checkpoint(tmp_path / "bare.pt", weights)
+def test_the_network_in_adafaces_own_checkpoint_is_read(backbones, tmp_path):
+    weights, path = backbone_weights(backbones["tface_ir_18_keys"]), tmp_path / "adaface.ckpt"
     module = {f"model.{name}": value for name, value in weights.items()}
-    write_torch_checkpoint(
-        tmp_path / "module.ckpt", module | {"head.kernel": np.zeros((512, 3), np.float32)}
-    )
-    bare, inside = (
-        load_torch_backbone(tmp_path / file, "ir_18") for file in ("bare.pt", "module.ckpt")
-    )
-    jax.tree.map(np.testing.assert_array_equal, bare, inside)
+    head = {"head.kernel": np.zeros((512, 3), np.float32), "head.t": np.zeros(1, np.float32)}
+    write_lightning(path, module | head)
+    found = read_torch_backbone(path, None)
+    assert (found.network, found.origin.project) == ("ir_18", "AdaFace (Lightning)")
+    assert (found.origin.colour, found.left) == ("BGR", ["head.kernel", "head.t"])
+    write_torch_checkpoint(tmp_path / "bare.pt", weights)
+    bare = load_torch_backbone(tmp_path / "bare.pt", "ir_18")
+    jax.tree.map(np.testing.assert_array_equal, found.variables, bare)
 
 
 WRAPPED = [
     # MagFace's two ways of training, CVLface, AdaFace's Lightning module.
-    ("features.module.", ["module.fc.weight"], "MagFace"),
-    ("module.features.", ["module.fc.weight"], "MagFace"),
-    ("net.", [], "CVLface"),
-    ("model.", ["head.kernel", "head.t"], "AdaFace (Lightning)"),
+    ("features.module.", ["module.fc.weight"], "iresnet18", "MagFace", "magface_iresnet18"),
+    ("module.features.", ["module.fc.weight"], "iresnet18", "MagFace", "magface_iresnet18"),
+    ("net.", [], "tface_ir_18", "CVLface", "ir_18"),
+    ("model.", ["head.kernel", "head.t"], "tface_ir_18", "AdaFace (Lightning)", "ir_18"),
+    # Somebody's own, under a prefix that projects have too.
+    ("model.", ["head.kernel"], "iresnet18", "", "iresnet18"),
+    ("net.", [], "iresnet18", "", "iresnet18"),
+    ("features.", [], "tface_ir_18", "", "ir_18"),
+    ("model.", [], "insightface_mbf", "", "mbf"),
 ]
 
 
-@pytest.mark.parametrize("prefix, heads, project", WRAPPED)
-def test_the_projects_are_known_by_their_prefixes(prefix, heads, project, golden, tmp_path):
+@pytest.mark.parametrize("prefix, heads, key, project, network", WRAPPED)
+def test_the_projects_are_known_by_their_prefixes_and_networks(
+    prefix, heads, key, project, network, golden, backbones, tmp_path
+):
     path = tmp_path / "weights.pth"
-    weights = iresnet_weights(golden["iresnet18_keys"])
+    if key == "iresnet18":
+        weights = iresnet_weights(golden["iresnet18_keys"])
+    else:
+        weights = backbone_weights(backbones[f"{key}_keys"])
     head = dict.fromkeys(heads, np.zeros((3, 512), np.float32))
     write_torch_checkpoint(path, {f"{prefix}{n}": v for n, v in weights.items()} | head)
     name, origin = recognise_torch_backbone(path)
-    assert (name, origin.project) == (
-        "magface_iresnet18" if project == "MagFace" else "iresnet18",
-        project,
-    )
+    assert (name, origin.project) == (network, project)
+    assert bool(origin.colour) == (project not in ("", "CVLface"))
     found = read_torch_backbone(path, name)
     assert sorted(tensor.rpartition(".")[2] for tensor in found.left) == sorted(
         head.rpartition(".")[2] for head in heads
     )
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    conv1 = found.variables["params"]["conv1"]["kernel"]
-    np.testing.assert_array_equal(conv1, weights["conv1.weight"].transpose(2, 3, 1, 0))
-    shown = prefix.removeprefix("module.") + "conv1.weight (64, 3, 3, 3) -> params/conv1/kernel"
-    assert shown in found.report().splitlines()
-    assert len(found.placed) == sum("num_batches" not in tensor for tensor in weights)
+    counted = sum("num_batches" in tensor for tensor in weights)
+    assert len(found.placed) == len(weights) - counted
+    for ours, theirs, shape in found.placed:
+        prefix = prefix.removeprefix("module.")
+        assert theirs.startswith(prefix) and weights[theirs.removeprefix(prefix)].shape == shape
+        assert f"{theirs} {shape} -> {ours}" in found.report()
+
+
+def test_a_network_under_another_projects_prefix_may_be_magfaces(golden, tmp_path):
+    path = tmp_path / "weights.pt"
+    weights = iresnet_weights(golden["iresnet18_keys"])
+    write_torch_checkpoint(path, {f"model.{name}": value for name, value in weights.items()})
+    load_torch_backbone(path, "magface_iresnet18")
+    told = refusal(load_torch_backbone, path, "ir_18")
+    assert "its names are those of iresnet18; give that network" in told
+
+
+def test_a_file_is_read_once(iresnet18_file, monkeypatch):
+    path, reads = epath.Path(iresnet18_file), []
+    opened = type(path).open
+
+    def counted(path, *args):
+        reads.append(path)
+        return opened(path, *args)
+
+    monkeypatch.setattr(type(path), "open", counted)
+    digest = read_torch_backbone(path, "iresnet18").sha256
+    assert len(reads) == 1
+    assert digest == hashlib.sha256(iresnet18_file.read_bytes()).hexdigest()
 
 
 def test_magfaces_networks_have_their_own_epsilon(golden, iresnet18_file):
@@ -178,6 +212,9 @@ def test_unknown_names_are_not_recognised(tmp_path):
     write_torch_checkpoint(path, {"net0.weight": np.zeros((3, 2), np.float32)})
     with pytest.raises(UserError, match="no network known here, the first is 'net0.weight'"):
         recognise_torch_backbone(path)
+    write_torch_checkpoint(path, {"bn.num_batches_tracked": np.zeros((), np.int64)})
+    with pytest.raises(UserError, match="no network known here, the first is 'bn.num_"):
+        read_torch_backbone(path, None)
 
 
 # Name, key in the golden file, input size.
@@ -304,6 +341,8 @@ def test_names_the_first_tensor_that_does_not_fit(tmp_path):
     assert "no tensor 'fc.weight'" in refused(**{"fc.weight": None})
     infinite = state["bn2.bias"] + np.float32(np.inf)
     assert "tensor 'bn2.bias' has numbers that are not finite" in refused(**{"bn2.bias": infinite})
+    told = refused(**{"bn2.running_var": state["bn2.running_var"] - 2})
+    assert "tensor 'bn2.running_var' has a variance of -1." in told and "none is below 0" in told
     assert "also has tensor 'head' (1 such" in refused(head=np.zeros((3, 2), np.float32))
     kernel = np.zeros((16, 8, 5, 3), np.float32)
     shape = refused(**{"layer1.0.conv1.weight": kernel})
@@ -316,3 +355,14 @@ def test_another_input_size_is_named(tmp_path):
     message = refusal(load_torch_backbone, path, "iresnet_tiny")
     assert "'fc.weight' has shape (32, 512), expected (32, 2048)" in message
     load_torch_backbone(path, "iresnet_tiny", input_size=(56, 48))
+
+
+def test_height_and_width_are_told_apart_where_the_file_tells_them(tmp_path):
+    module, path = create_backbone("mobilefacenet", embedding_size=16), tmp_path / "wide.pt"
+    for size in ((112, 96), (16, 96)):  # maps of 7x6 and of 1x6
+        images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        variables = random_values(jax.eval_shape(module.init, jax.random.key(0), images))
+        save_torch_backbone(path, "mobilefacenet", variables)
+        assert "'linear7.conv.weight' has shape (512, 1," in refusal(
+            load_torch_backbone, path, "mobilefacenet", size[::-1]
+        )

@@ -1,5 +1,6 @@
 """The checkpoint reader: both formats, and files that are damaged or want to run something."""
 
+import argparse
 import os
 import pickle
 import zipfile
@@ -7,6 +8,7 @@ import zipfile
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lightning_file import write_lightning
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import read_torch_checkpoint, write_torch_checkpoint
@@ -239,34 +241,36 @@ def test_torch_has_no_strings(tmp_path):
         write_torch_checkpoint(tmp_path / "weights.pt", {"name": np.array(["a"])})
 
 
-def lightning(path, module, call=b""):
-    """A checkpoint with a state dict and a class as the key of a callback, as Lightning's."""
-    write_torch_checkpoint(path, ARRAYS)
-    entries = entries_of(path)
-
-    def plain(value):
-        return pickle.dumps(value, 2)[2:-1]
-
-    callback = pickle.GLOBAL + f"{module}\nModelCheckpoint\n".encode() + call
-    entries["data.pkl"] = b"".join(
-        [
-            pickle.PROTO + b"\x02" + pickle.EMPTY_DICT,
-            plain("callbacks") + pickle.EMPTY_DICT + callback + plain({"best": 0.5}),
-            pickle.SETITEM * 2,
-            plain("state_dict") + entries["data.pkl"][2:-1] + pickle.SETITEM + pickle.STOP,
-        ]
-    )
-    write_zip(path, entries)
-
-
-def test_lightnings_classes_stay_names(tmp_path):
+def test_the_whole_file_of_a_lightning_trainer(tmp_path):
     path = tmp_path / "module.ckpt"
-    lightning(path, "pytorch_lightning.callbacks.model_checkpoint")
-    assert set(read_torch_checkpoint(path)) == set(ARRAYS)
-    lightning(path, "lightnings.callbacks")
-    assert "asks for 'lightnings.callbacks.ModelCheckpoint'" in refusal(path)
-    lightning(path, "lightning.callbacks", call=pickle.EMPTY_TUPLE + pickle.REDUCE)
-    assert "is damaged" in refusal(path)
+    state = {"model.fc.weight": ARRAYS["weight"], "head.t": np.zeros(1, np.float32)}
+    state |= {"model.bn.num_batches_tracked": ARRAYS["count"]}
+    write_lightning(path, state)
+    arrays = read_torch_checkpoint(path)
+    assert list(arrays) == list(state)
+    for name, array in state.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
+
+
+@pytest.mark.parametrize("function", [os.system, eval])
+def test_code_beside_the_state_dict_is_refused_by_its_name(function, tmp_path):
+    path, marker = tmp_path / "module.ckpt", tmp_path / "marker"
+    command = f"touch {marker}" if function is os.system else f"open({str(marker)!r}, 'w')"
+    write_lightning(
+        path, {"model.weight": ARRAYS["weight"]}, loops={"state": Runs(function, command)}
+    )
+    message = refusal(path)
+    assert f"{function.__name__}'" in message and "nothing was run" in message
+    assert not marker.exists()
+
+
+def test_a_whole_module_is_told_from_its_state_dict(tmp_path):
+    path = tmp_path / "module.pt"
+    write_zip(path, {"data.pkl": pickle.dumps(argparse.Namespace(fc=1), 2)})
+    assert "holds argparse.Namespace, no state dict: save it again" in refusal(path)
+    write_zip(path, {"data.pkl": pickle.dumps({"fc": argparse.Namespace()}, 2)})
+    assert "'fc' is not a tensor" in refusal(path)
 
 
 def test_the_backbone_in_a_checkpoint_of_arcface_torch(tmp_path):

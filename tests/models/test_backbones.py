@@ -226,6 +226,19 @@ def test_images_of_another_type_or_size_are_refused_in_one_line(make, images, to
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("make, told_apart", [(small, False), (small_mobilefacenet, True)])
+def test_height_and_width_are_told_apart_where_the_parameters_tell_them(make, told_apart):
+    """As the docs say: an IResNet's linear layer has only the number of pixels of the last map."""
+    module = make()
+    high, wide = (jnp.zeros((1, *size, 3)) for size in ((96, 64), (64, 96)))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), high)
+    if not told_apart:
+        jax.eval_shape(module.apply, shapes, wide)
+        return
+    with pytest.raises(UserError, match="has 8x12 pixels, they are for 12x8 pixels"):
+        jax.eval_shape(module.apply, shapes, wide)
+
+
 def test_dropout_is_for_training_only(variables):
     module = small(dropout=0.5, batch_norm="frozen")
     images = small_images()

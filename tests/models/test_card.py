@@ -41,6 +41,15 @@ def test_survives_json():
         ({"deviation": (1.0, 2.0, 0.0)}, "deviation is"),
         ({"embedding_size": 0}, "embedding_size is 0"),
         ({"size": 3}, "unknown field 'size'"),
+        ({"network": ["iresnet18"]}, "network is \\['iresnet18'\\], use a text"),
+        ({"source": None}, "source is None, use a text"),
+        ({"sha256": 7}, "sha256 is 7, use a text"),
+        ({"colour": ["RGB"]}, "colour is \\['RGB'\\]"),
+        ({"input_size": {"height": 112}}, "input_size is {"),
+        ({"mean": (True, 2, 3)}, "mean is"),
+        ({"mean": ("1", 2, 3)}, "mean is"),
+        ({"deviation": (10**400, 1, 1)}, "deviation is"),
+        ({"embedding_size": True}, "embedding_size is True"),
     ],
 )
 def test_refuses_what_no_network_has(fields, says):
@@ -52,3 +61,12 @@ def test_refuses_what_no_network_has(fields, says):
 def test_needs_a_network():
     with pytest.raises(UserError, match="no field 'network'"):
         ModelCard.from_json({})
+
+
+@pytest.mark.parametrize("card", [[], "iresnet18", None, 3, [["network", "iresnet18"]], "a" * 999])
+def test_is_an_object_of_json(card):
+    with pytest.raises(
+        UserError, match="model card: is .*, use an object with its fields"
+    ) as error:
+        ModelCard.from_json(json.loads(json.dumps(card)))
+    assert len(str(error.value)) < 200

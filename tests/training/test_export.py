@@ -1,5 +1,8 @@
 """From a work directory to a file for other programs, in either format."""
 
+import pathlib
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -80,3 +83,54 @@ def test_what_is_wrong_with_the_file_is_told_before_the_weights_are_read(tmp_pat
     for out, told in (("x.txt", "ends in none of"), ("no/x.pt", "no directory")):
         with pytest.raises(UserError, match=told):
             export_workdir("nothing", tmp_path / out)
+
+
+CODE = re.findall(
+    r"^```python\n(.*?)^```$",
+    (pathlib.Path(__file__).parents[2] / "docs" / "export.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder as the documentation's reader has it, and the embeddings of 8 images."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "runs").mkdir()
+    write_work_directory(folder / "runs" / "ddl")
+    export_workdir(folder / "runs" / "ddl", folder / "ddl.stablehlo")
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    return folder, images, embeddings(folder / "runs" / "ddl", images)
+
+
+def run_documented(code, exported, monkeypatch):
+    folder, images, _ = exported
+    monkeypatch.chdir(folder)
+    names = {"images": images}
+    exec(code, names)
+    return names
+
+
+def test_the_documentation_has_the_code_that_is_run_here():
+    assert len(CODE) == 3 and "load_stablehlo" in CODE[0] and "zipfile" in CODE[1]
+
+
+@pytest.mark.parametrize("code", CODE[:2], ids=["ddl_jax", "jax alone"])
+def test_the_documented_ways_to_read_a_program_embed(code, exported, monkeypatch):
+    names = run_documented(code, exported, monkeypatch)
+    np.testing.assert_allclose(names["embeddings"], exported[2], rtol=1e-4, atol=1e-5)
+
+
+def test_the_documented_plain_form_is_plain(exported, monkeypatch):
+    folder, images, wanted = exported
+    plain = run_documented(CODE[2], exported, monkeypatch)["exported"]
+    assert (folder / "ddl.mlirbc").read_bytes() == plain.mlir_module_serialized
+    assert plain.mlir_module_serialized.startswith(b"ML\xefR")
+    np.testing.assert_allclose(plain.call(images), wanted, rtol=1e-4, atol=1e-5)
+    ours = run_documented(CODE[1], exported, monkeypatch)["exported"]
+    arguments = {}
+    for name, program in (("plain", plain), ("ours", ours)):
+        text = program.mlir_module()
+        arguments[name] = re.search(r"@main\((.*?)\) ->", text)[1].count("tensor<")
+        assert ("custom_call @shape_assertion" in text) == (name == "ours")
+    assert arguments == {"plain": 1, "ours": 2}  # the platform first

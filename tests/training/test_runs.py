@@ -24,6 +24,7 @@ from ddl_jax.training.checkpoint import load_checkpoint
 from ddl_jax.training.evaluate_workdir import evaluate_workdir
 from ddl_jax.training.metrics import read_metrics
 from ddl_jax.training.prepare import prepare
+from ddl_jax.training.state import make_card
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -164,32 +165,60 @@ def test_training_starts_from_a_torch_checkpoint(name, size, other, faces, tmp_p
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], variables["params"])
 
 
-def test_what_went_where_and_the_files_hash_stay_with_the_run(faces, tmp_path, capsys):
-    config = settings("synthetic_ddl", faces, steps=0, init_from__head="reset")
-    config.model.input_size = (32, 32)
-    images = np.zeros((1, 32, 32, 3), np.float32)
-    module = create_backbone(config.model.name, embedding_size=config.model.embedding_size)
-    variables = jax.jit(module.init)(jax.random.key(3), images)
-    path, workdir = tmp_path / "backbone.pt", tmp_path / "run"
-    save_torch_backbone(path, config.model.name, variables)
-    # As AdaFace's Lightning module saves it, whose images are BGR.
+def write_module(path, config):
+    """The config's network, of zeros, in a Lightning module."""
+    shapes = jax.eval_shape(
+        create_backbone(config.model.name, embedding_size=config.model.embedding_size).init,
+        jax.random.key(0),
+        np.zeros((1, *config.model.input_size, 3), np.float32),
+    )
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    save_torch_backbone(path, config.model.name, zeros)
     state = {f"model.{name}": value for name, value in read_torch_checkpoint(path).items()}
     write_torch_checkpoint(path, state | {"head.t": np.zeros(1, np.float32)})
+
+
+def test_what_went_where_and_the_files_hash_stay_with_the_run(faces, tmp_path, capsys, monkeypatch):
+    changes = {"init_from__head": "reset", "evaluation__every": -1}
+    config = settings("synthetic_ddl", faces, steps=0, **changes)
+    path, workdir = tmp_path / "backbone.pt", tmp_path / "run"
+    write_module(path, config)
     config.init_from.path = str(path)
+    monkeypatch.setattr(init_from, "advice", lambda start, card: f"advice on {start.path}")
     train_and_evaluate(config, workdir)
-    told = capsys.readouterr()
-    assert (
-        "saved as AdaFace (Lightning) saves, whose networks want colour=BGR" in told.out + told.err
-    )
+    assert f"advice on {path}" in capsys.readouterr().out
     report = (workdir / "weights.txt").read_text().splitlines()
     assert "model.conv1.weight (8, 3, 3, 3) -> params/conv1/kernel" in report
     assert report[-1] == "head.t left out"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path.unlink()
-    config.steps = 1
-    train_and_evaluate(config, workdir)  # it needs the file no more
-    *_, card = load_checkpoint(workdir)
-    assert (card.source, card.sha256) == (str(path), digest)
+    # The run that goes on needs the file no more, nor does one that starts from the run.
+    after = settings("synthetic_ddl", faces, init_from__path=workdir, **changes)
+    for card in (
+        prepare(config, workdir).card,
+        load_checkpoint(workdir)[-1],
+        prepare(after, tmp_path / "after").card,
+    ):
+        assert (card.source, card.sha256) == (str(path), digest)
+
+
+def test_the_colours_of_a_project_are_told_of_its_own_networks(faces, tmp_path):
+    path = tmp_path / "module.ckpt"
+    config = settings("synthetic_ddl", faces, init_from__head="reset", init_from__path=path)
+    told = {}
+    for name in ("ir_18", "iresnet_tiny"):
+        config.model.name, config.model.input_size = name, (32, 32)
+        write_module(path, config)
+        card = make_card(config)
+        told[name] = init_from.advice(init_from.check(config, card), card)
+    assert "saved as AdaFace (Lightning) saves, whose networks want colour=BGR" in told["ir_18"]
+    assert told["iresnet_tiny"] == ""  # many save a Lightning module like that
+
+
+def test_a_run_tells_of_the_run_that_it_starts_from(pretrained, faces):
+    config = settings("synthetic_ddl", faces, init_from__path=pretrained[0])
+    card = prepare(config, "unused").card
+    assert (card.source, card.sha256) == (str(pretrained[0]), "")
 
 
 @pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])

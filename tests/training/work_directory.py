@@ -1,5 +1,6 @@
 """A work directory with one checkpoint of a real backbone that nobody trained."""
 
+import dataclasses
 import pathlib
 
 import jax
@@ -21,7 +22,8 @@ def write_work_directory(workdir: pathlib.Path, network: str = "iresnet_tiny") -
     config.model.name, config.model.embedding_size = network, 16
     config.model.input_size, config.model.colour = (32, 32), "BGR"
     config.loss.margin, config.seed = "adaface", 1
-    card, module = make_card(config, "a test"), make_module(config)
+    card = dataclasses.replace(make_card(config), source="a test")
+    module = make_module(config)
     optimizer, mesh = make_optimizer(config.optimizer), parallel.make_mesh(1)
     shapes = jax.eval_shape(
         lambda: init_state(config, module, card, optimizer, classes=3, mesh=mesh)
