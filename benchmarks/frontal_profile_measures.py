@@ -8,12 +8,16 @@ import numpy as np
 import ddl_jax
 from ddl_jax import parallel
 from ddl_jax.data.image_folder import ImageFolderSource
-from ddl_jax.evaluation.all_pairs import AllPairs, identity_samples, interval, rank_one
+from ddl_jax.evaluation.all_pairs import AllPairs
+from ddl_jax.evaluation.bootstrap import PairSamples, identity_samples, interval, share_samples
 from ddl_jax.evaluation.embedding import embed
+from ddl_jax.evaluation.identification import identification_ranks
+from ddl_jax.evaluation.resampled import verification_samples
 from ddl_jax.evaluation.similarity import Similarities
 
 _RULES = ("*/frontal/*=easy", "*/profile/*=hard")
 _FARS = (0.01, 0.001)
+_MEASURES = ("separation", "eer", *(f"tar_at_far_{far:g}" for far in _FARS))
 _SAMPLES = 2000
 
 # For each measure its value for the data as they are, and for every bootstrap sample.
@@ -28,7 +32,6 @@ class People(NamedTuple):
     frontal: np.ndarray
     profile: np.ndarray
     gallery: np.ndarray
-    samples: np.ndarray
 
 
 class Measured(NamedTuple):
@@ -44,8 +47,7 @@ def people_of(faces: str, identities: str) -> People:
     index = source.index
     frontal, profile = index.rows_of("easy"), index.rows_of("hard")
     _, first = np.unique(index.labels[frontal], return_index=True)
-    samples = identity_samples(index.classes, _SAMPLES)
-    return People(source, index.labels, frontal, profile, frontal[first], samples)
+    return People(source, index.labels, frontal, profile, frontal[first])
 
 
 def measure(workdir: pathlib.Path, people: People) -> Measured:
@@ -55,13 +57,17 @@ def measure(workdir: pathlib.Path, people: People) -> Measured:
     found, similarities = {}, {}
     for kind, others in (("frontal", None), ("profile", people.profile)):
         pairs = AllPairs.of(embeddings, people.identities, people.frontal, others)
-        genuine = pairs.first == pairs.second
+        genuine = pairs.genuine
         similarities[kind] = Similarities(pairs.scores[genuine], pairs.scores[~genuine])
-        measured = pairs.metrics(people.samples, _FARS)
-        found |= {f"{kind} {name}": values for name, values in measured.items()}
-    found["profile rank_1"] = rank_one(
-        embeddings, people.identities, people.profile, people.gallery, people.samples
-    )
+        # The same seed: the same samples of the same people, for every kind and every run.
+        samples = PairSamples.of_identities(pairs.first, pairs.second, samples=_SAMPLES)
+        measured = verification_samples(pairs.scores, genuine, samples, _FARS)
+        found |= {f"{kind} {name}": measured[name] for name in _MEASURES}
+    probes, gallery = people.profile, people.gallery
+    ids = people.identities
+    ranks = identification_ranks(embeddings[probes], ids[probes], embeddings[gallery], ids[gallery])
+    counts = identity_samples(len(gallery), _SAMPLES)
+    found["profile rank_1"] = share_samples(ranks <= 1, ids[probes], counts)
     return Measured(found, similarities)
 
 
@@ -74,8 +80,8 @@ def print_table(rows: dict[str, list[Values]], *, head: str = "", intervals: boo
         for name in names:
             factor, digits = (1, 3) if "separation" in name else (100, 1)
             values = factor * np.mean([one[name] for one in seeds], axis=0)
-            low, high = interval(values)
-            cell = f"{values[0]:.{digits}f}"
+            value, low, high = interval(values)
+            cell = f"{value:.{digits}f}"
             cells.append(f"{cell} [{low:.{digits}f}, {high:.{digits}f}]" if intervals else cell)
         print(f"| {row} | " + " | ".join(cells) + " |")
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
 from ddl_jax.errors import UserError
@@ -221,10 +222,12 @@ class Checkpoint:
 class Evaluation:
     """What a recognizer is measured on: identities that training never saw."""
 
+    # `data.source` may be "none" here: the protocols are all there is to evaluate.
     every: int = 0  # steps; 0 evaluates after the last one only, -1 never
     data: Data = dataclasses.field(default_factory=lambda: Data(source="", split="", corrupt=""))
     easy: str = "easy"  # the gallery's domain
     pairs: tuple[str, ...] = ()  # CSV files of pairs (fold,first,second,same), beside `domains`
+    protocols: tuple[str, ...] = ()  # benchmarks, "lfw=FILE.bin"; see docs/evaluation.md
     flip: bool = True  # embeddings of an image and its mirror image are added
     batch_size: int = 256
     seed: int = 0  # of the impostor pairs
@@ -272,17 +275,24 @@ def parse(argv: Sequence[str], *, define: Any = None, trains: bool = True) -> Co
       UserError: anything on the command line or in the file is wrong. Nothing has been written.
     """
     argv = [_spell_tuple(argument) for argument in argv]
-    _check_config_file(argv)
     _check_keys(argv)
+    base = None if trains else _own_config(argv)
+    if base is None:
+        _check_config_file(argv)
     values = flags.FlagValues()
     try:
-        config_flags.DEFINE_config_file(
-            "config",
-            None,
-            "A file of configs/, with :VARIANT if it has any.",
-            flag_values=values,
-            sys_argv=argv,
-        )
+        if base is None:
+            config_flags.DEFINE_config_file(
+                "config",
+                None,
+                "A file of configs/, with :VARIANT if it has any.",
+                flag_values=values,
+                sys_argv=argv,
+            )
+        else:
+            config_flags.DEFINE_config_dataclass(
+                "config", base, "The run's own.", flag_values=values, sys_argv=argv
+            )
         flags.DEFINE_string("workdir", None, "Where this run keeps its files.", flag_values=values)
         flags.DEFINE_bool("help", False, "Print this help.", flag_values=values, short_name="h")
         if define is not None:
@@ -308,8 +318,41 @@ def parse(argv: Sequence[str], *, define: Any = None, trains: bool = True) -> Co
     if not isinstance(values.config, Config):
         returned = type(values.config).__name__
         raise UserError(f"get_config() returned {returned}; return ddl_jax.config.Config")
-    validate(values.config, trains=trains)
-    return CommandLine(values.config, values.workdir, values)
+    config = values.config
+    if base is not None:
+        _leave_out_own_data(config, argv)
+    validate(config, trains=trains)
+    return CommandLine(config, values.workdir, values)
+
+
+def _own_config(argv: Sequence[str]) -> Config | None:
+    """The work directory's config, where the command line changes one without naming a file."""
+    if not any(re.match(r"--?(no)?config\.", argument) for argument in argv):
+        return None
+    if any(re.match(r"--?(config(=|$)|h$|help)", argument) for argument in argv):
+        return None
+    workdir = ""
+    for i, argument in enumerate(argv):
+        if given := re.fullmatch(r"--?workdir(?:=(.*))?", argument):
+            workdir = given[1] if given[1] is not None else "".join(argv[i + 1 : i + 2])
+    if not workdir:
+        return None
+    file = epath.Path(workdir) / "config.json"
+    if not file.exists():
+        raise UserError(f"{workdir} is no work directory of train.py: it has no config.json")
+    return from_json(file.read_bytes())
+
+
+def _leave_out_own_data(config: Config, argv: Sequence[str]) -> None:
+    """Protocols that are named, and no data, are all that is evaluated: the data may be gone."""
+    named = {key for a in argv if (key := a.lstrip("-").partition("=")[0]).startswith("config.")}
+    others = ("config.evaluation.data", "config.evaluation.pairs")
+    if "config.evaluation.protocols" in named and not any(key.startswith(others) for key in named):
+        config.evaluation.data, config.evaluation.pairs = _no_data(), ()
+
+
+def _no_data() -> Data:
+    return Data(source="none", split="", corrupt="")
 
 
 def _spell_tuple(argument: str) -> str:
@@ -397,7 +440,8 @@ def variant(config: Config, name: str) -> Config:
         config.synthetic = Synthetic(
             train_identities=12, test_identities=8, easy_views=3, hard_views=2
         )
-        config.evaluation.batch_size, config.evaluation.pairs = 32, ()
+        config.evaluation.batch_size = 32
+        config.evaluation.pairs = config.evaluation.protocols = ()
         config.optimizer.warmup_steps, config.optimizer.drop_steps = 0, (1,)
         config.init_from = InitFrom()
     return config
@@ -500,7 +544,7 @@ _CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "model.batch_norm": ("global", "per_device", "groups", "frozen"),
     "data.source": _SOURCES,
-    "evaluation.data.source": ("", *_SOURCES),
+    "evaluation.data.source": ("", *_SOURCES, "none"),
     "data.corrupt": ("refuse", "skip"),
     "evaluation.data.corrupt": ("", "refuse", "skip"),
     "batch.kind": ("images", "ddl"),
@@ -584,6 +628,8 @@ _RANGES = {
 
 
 def _validate_data(name: str, data: Data) -> None:
+    if data.source == "none":
+        return
     if data.source in _PATHS and not data.path:
         raise UserError(f"config.{name}.path is empty; give {_PATHS[data.source]}")
     if bool(data.metadata) != bool(data.domain_column):
@@ -626,9 +672,7 @@ def _validate_together(config: Config) -> None:
     drops = config.optimizer.drop_steps
     if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
         raise UserError(f"config.optimizer.drop_steps is {drops}; give rising steps above 0")
-    if config.evaluation.every < -1:
-        every = config.evaluation.every
-        raise UserError(f"config.evaluation.every is {every}; -1 never, 0 at the end")
+    _validate_evaluation(config.evaluation)
     group, row = config.model.batch_norm_group, images_of_a_row(config.batch)
     if config.model.batch_norm == "groups" and group % row:
         raise UserError(
@@ -645,6 +689,53 @@ def _validate_together(config: Config) -> None:
 def images_of_a_row(batch: Batch) -> int:
     """Images of a row: in a ddl batch a single and a pair of each domain."""
     return 1 if batch.kind == "images" else 3 * len(batch.domains)
+
+
+def _validate_evaluation(evaluation: Evaluation) -> None:
+    if evaluation.every < -1:
+        raise UserError(f"config.evaluation.every is {evaluation.every}; -1 never, 0 at the end")
+    protocol_entries(evaluation.protocols)
+    if evaluation.data.source != "none":
+        return
+    if evaluation.data != _no_data():
+        raise UserError("config.evaluation.data.source=none takes no other setting of that group")
+    if evaluation.pairs:
+        raise UserError("config.evaluation.pairs is about images of config.evaluation.data: none")
+
+
+class ProtocolEntry(NamedTuple):
+    """An entry of `evaluation.protocols`, `KIND[:VARIANT]=PATH[@SECOND]`."""
+
+    kind: str
+    variant: str
+    path: str
+    second: str
+
+
+def protocol_entries(entries: Sequence[str]) -> list[ProtocolEntry]:
+    """The entries of `evaluation.protocols` in their parts.
+
+    Raises:
+      UserError: an entry that is not of this form, or a kind and variant that come twice.
+    """
+    found: dict[tuple[str, str], ProtocolEntry] = {}
+    for entry in entries:
+        parts = re.fullmatch(r"(\w[\w.-]*)(?::([\w.-]+))?=([^@]+)(?:@([^@]+))?", entry)
+        if parts is None:
+            raise UserError(
+                f"config.evaluation.protocols has {entry!r}; write NAME=PATH, NAME:VARIANT=PATH "
+                "or NAME=PATH@IMAGES, e.g. lfw=DIR/lfw.bin"
+            )
+        one = ProtocolEntry(*(part or "" for part in parts.groups()))
+        if (one.kind, one.variant) in found:
+            raise UserError(
+                f"config.evaluation.protocols names {one.kind!r} twice, which names its results; "
+                "rename one"
+            )
+        if one.kind in ("domains", "pairs"):
+            raise UserError(f"config.evaluation.protocols: {one.kind!r} is taken; choose another")
+        found[one.kind, one.variant] = one
+    return list(found.values())
 
 
 def _validate_distillation(options: Distillation, batch_size: int) -> None:
@@ -716,6 +807,8 @@ def evaluation_data(config: Config) -> Data:
     general, and what to do with corrupt images.
     """
     data, training = dataclasses.replace(config.evaluation.data), config.data
+    if data.source == "none":
+        return data
     data.source = data.source or training.source
     if data.source == "synthetic_faces":
         data.split = data.split or "test"

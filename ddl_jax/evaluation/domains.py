@@ -5,15 +5,18 @@ For a data set whose images carry an identity and a domain, one of them easy:
 * **gallery**: the first easy image of every identity, in the order given; **probes**: all other
   easy images for the easy domain, all its images for a hard domain.
 * `rank_1`, `rank_5`: probes whose identity is among the 1 or 5 most similar gallery images.
-* `tar_at_far_*`, `threshold_at_far_*`, `eer`: over all probe-gallery cosines, `genuine` and
-  `impostors` of them; NaN where FAR * impostors < 1.
+* `tar_at_far_*`, `threshold_at_far_*`, `false_accepts_at_far_*`, `eer`, `auc`, `overlap`: over all
+  probe-gallery cosines, `genuine` and `impostors` of them; a TAR is NaN where FAR * impostors < 30.
 * `positive_mean` E[S+], `negative_mean` E[S-], `separation` E[S+] - E[S-]: over all pairs of a
   domain's image and an easy image (easy: all pairs of two easy images), as in Fig. 1 of the DDL
-  paper. `gap` = separation(easy) - separation(domain), for hard domains.
+  paper; `d_prime`, the separation over the root mean variance of the two. `gap` =
+  separation(easy) - separation(domain), for hard domains.
 * `accuracy`, `accuracy_std`, `threshold`: 10-fold `verification_accuracy` over `pairs` pairs, half
   of them genuine (those of the separation, or a sample of `max_pairs`); see `_verification`.
 
-All but the accuracy are exact and do not depend on the seed.
+All these but the accuracy are exact and do not depend on the seed. `rank_*`, `separation` and `gap`
+have bounds `*_low` and `*_high`: 95 % over bootstrap samples of identities, against the whole
+gallery, the same samples for every domain, seed and run (`evaluation.bootstrap`).
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.bootstrap import identity_samples, share_samples
 from ddl_jax.evaluation.identification import identification_ranks
 from ddl_jax.evaluation.result import (
     FARS,
@@ -32,6 +36,7 @@ from ddl_jax.evaluation.result import (
     accuracy_metrics,
     roc_metrics,
     separation_metrics,
+    with_bounds,
 )
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import (
@@ -52,6 +57,7 @@ def domain_protocol(
     easy: str,
     seed: int = 0,
     fars: Sequence[float] = FARS,
+    samples: int = 1000,
     max_pairs: int = 20_000,
     max_similarities: int = 200_000,
 ) -> dict[str, ProtocolResult]:
@@ -65,6 +71,7 @@ def domain_protocol(
         seed: draws the impostor pairs and folds of the accuracy, and samples. A domain draws
             its own numbers: adding one does not change the others.
         fars: targets of TAR@FAR.
+        samples: of the bootstrap.
         max_pairs: the most genuine pairs of the accuracy, drawn with the seed if there are more.
         max_similarities: the most similarities of either kind given back for pictures.
 
@@ -81,27 +88,32 @@ def domain_protocol(
             "give one of each for every image"
         )
     people = _People.of(np.asarray(labels), domains, easy)
-    results = {}
+    counts = identity_samples(len(people.count), samples)
+    results, drawn = {}, {}
     for name in [easy, *np.setdiff1d(domains, easy)]:
         name = str(name)
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         images = people.easy_rows if name == easy else np.flatnonzero(domains == name)
         probes = np.setdiff1d(images, people.gallery)
         pairs = _genuine_pairs(people, images, unordered=name == easy)
-        similarities = _similarities(unit, people, images, pairs, rng, max_similarities)
+        positive = pair_cosines(unit, *pairs)
+        drawn[name] = _separations(unit, people, images, pairs[0], positive, counts)
+        similarities = _similarities(unit, people, images, positive, rng, max_similarities)
         roc = _gallery_roc(unit, people, probes)
         metrics = {
             "images": len(images),
             "identities": len(np.unique(people.identity[images])),
             "probes": len(probes),
-            **_ranks(unit, people, probes),
+            **_ranks(unit, people, probes, counts),
             **_verification(unit, people, pairs, rng, max_pairs),
             **roc_metrics(roc, fars),
             **separation_metrics(similarities),
         }
+        bounded = {"separation": drawn[name]}
         if name != easy:
             metrics["gap"] = results[easy].metrics["separation"] - metrics["separation"]
-        results[name] = ProtocolResult(metrics, similarities, roc)
+            bounded["gap"] = drawn[easy] - drawn[name]
+        results[name] = ProtocolResult(with_bounds(metrics, bounded), similarities, roc)
     return results
 
 
@@ -155,10 +167,13 @@ class _People:
         return cls(identity, rows, np.cumsum(count) - count, count)
 
 
-def _ranks(unit: np.ndarray, people: _People, probes: np.ndarray) -> dict[str, float]:
+def _ranks(
+    unit: np.ndarray, people: _People, probes: np.ndarray, counts: np.ndarray
+) -> dict[str, float]:
     ids, gallery = people.identity, people.gallery
     ranks = identification_ranks(unit[probes], ids[probes], unit[gallery], ids[gallery])
-    return {f"rank_{k}": float(np.mean(ranks <= k)) for k in (1, 5)}
+    drawn = {f"rank_{k}": share_samples(ranks <= k, ids[probes], counts) for k in (1, 5)}
+    return with_bounds({name: float(values[0]) for name, values in drawn.items()}, drawn)
 
 
 def _gallery_roc(unit: np.ndarray, people: _People, probes: np.ndarray) -> RocCurve:
@@ -194,34 +209,70 @@ def _similarities(
     unit: np.ndarray,
     people: _People,
     images: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray],
+    positive: np.ndarray,
     rng: np.random.Generator,
     most: int,
 ) -> Similarities:
     """Cosines of genuine pairs and of pairs of an image and an easy image of someone else."""
-    positive = pair_cosines(unit, *pairs)
     drawn = _sample(rng, len(images) * len(people.easy_rows), most)
     first, second = np.divmod(drawn, len(people.easy_rows))
     first, second = images[first], people.easy_rows[second]
     other = people.identity[first] != people.identity[second]
+    negative_mean, negative_std = _negatives(unit, people, images)
     return Similarities(
         positive=positive[_sample(rng, len(positive), most)],
         negative=pair_cosines(unit, first[other], second[other]),
         positive_mean=float(np.mean(positive)),
-        negative_mean=_negative_mean(unit, people, images),
+        negative_mean=negative_mean,
+        positive_std=float(np.std(positive)),
+        negative_std=negative_std,
     )
 
 
-def _negative_mean(unit: np.ndarray, people: _People, images: np.ndarray) -> float:
-    """E[S-] over all pairs without forming one: a sum of cosines is the dot product of sums."""
-    shape = (len(people.count), unit.shape[1])
-    ours, easy = np.zeros(shape), np.zeros(shape)
-    identity = people.identity[images]
-    np.add.at(ours, identity, unit[images])
-    np.add.at(easy, people.identity[people.easy_rows], unit[people.easy_rows])
+def _sums(people: _People, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums of `values` of images over each identity."""
+    sums = np.zeros((len(people.count), *values.shape[1:]))
+    np.add.at(sums, people.identity[rows], values)
+    return sums
+
+
+def _negatives(unit: np.ndarray, people: _People, images: np.ndarray) -> tuple[float, float]:
+    """E[S-] and its standard deviation over all pairs without forming one of two people.
+
+    A sum of cosines is the dot product of two sums, a sum of their squares that of two Gram
+    matrices; what one identity adds to either is taken away.
+    """
+    easy_rows = people.easy_rows
+    ours, easy = _sums(people, images, unit[images]), _sums(people, easy_rows, unit[easy_rows])
     total = ours.sum(axis=0) @ easy.sum(axis=0) - np.sum(ours * easy)
-    count = len(images) * len(people.easy_rows) - np.sum(people.count[identity])
-    return float(total / count)
+    squares = np.sum((unit[images].T @ unit[images]) * (unit[easy_rows].T @ unit[easy_rows]))
+    squares -= np.sum(pair_cosines(unit, *_genuine_pairs(people, images, unordered=False)) ** 2)
+    count = len(images) * len(easy_rows) - np.sum(people.count[people.identity[images]])
+    mean = total / count
+    return float(mean), float(np.sqrt(max(0, squares / count - mean**2)))
+
+
+def _separations(
+    unit: np.ndarray,
+    people: _People,
+    images: np.ndarray,
+    first: np.ndarray,
+    positive: np.ndarray,
+    counts: np.ndarray,
+) -> np.ndarray:
+    """E[S+] - E[S-] of every bootstrap sample `[S + 1]`; `first` are the images of `positive`."""
+    easy_rows, weights = people.easy_rows, counts.astype(np.float64)
+    ours, easy = _sums(people, images, unit[images]), _sums(people, easy_rows, unit[easy_rows])
+    sizes = np.bincount(people.identity[images], minlength=len(people.count))
+    # Pairs of i and j count w_i w_j times: all of them, less those of one identity.
+    total = np.einsum("sd,sd->s", weights @ ours, weights @ easy)
+    total -= np.square(weights) @ np.sum(ours * easy, axis=1)
+    count = (weights @ sizes) * (weights @ people.count)
+    count -= np.square(weights) @ (sizes * people.count)
+    genuine = np.bincount(people.identity[first], minlength=len(people.count))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a sample without a pair is undefined
+        own = (weights @ _sums(people, first, positive)) / (weights @ genuine)
+        return own - total / count
 
 
 def _verification(

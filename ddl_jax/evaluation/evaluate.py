@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 import ddl_jax
 from ddl_jax import config as config_lib
+from ddl_jax.data.open_source import open_source
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.domains import check_domains, domain_protocol
@@ -22,16 +23,47 @@ from ddl_jax.evaluation.embedding import embed
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
 from ddl_jax.evaluation.plots import plot_distributions, plot_roc, plot_training_curves
+from ddl_jax.evaluation.protocols import Protocol, open_protocols, run_protocols
+from ddl_jax.evaluation.protocols.run import ProtocolRun, protocol_cards
 from ddl_jax.evaluation.report import Results, markdown_table, write_report, write_results
 from ddl_jax.evaluation.result import ProtocolResult
 from ddl_jax.evaluation.similarity import Similarities
 from ddl_jax.models import ModelCard
 
 # What a reader compares first; everything else is in results.json and the report.
-HEADLINE = ("rank_1", "accuracy", "tar_at_far_0.01", "separation", "gap")
+HEADLINE = (
+    *("rank_1", "accuracy", "tar_at_far_0.01", "separation", "gap"),
+    *("accuracy_mean_of_races", "accuracy_std_of_races"),
+    *("tar_at_far_0.0001", "tpir_at_fpir_0.01"),
+)
 
 
-def check_evaluation(source: Source, settings: config_lib.Evaluation) -> None:
+class EvaluationData(NamedTuple):
+    """What there is to evaluate on: a data set, or None, and benchmarks."""
+
+    source: Source | None
+    protocols: Sequence[Protocol]
+
+
+def open_evaluation(config: config_lib.Config) -> EvaluationData:
+    """Opens and checks everything that a config's `evaluation` names.
+
+    Raises:
+      UserError: the first thing that is wrong with any of it.
+    """
+    data, source = config_lib.evaluation_data(config), None
+    if data.source != "none":
+        source = open_source(data, config.synthetic, "config.evaluation.data")
+        _check_own(source, config.evaluation)
+    elif not config.evaluation.protocols:
+        raise UserError(
+            "config.evaluation.data.source=none leaves nothing to evaluate on; give "
+            "config.evaluation.protocols, or to training config.evaluation.every=-1"
+        )
+    return EvaluationData(source, open_protocols(config.evaluation.protocols))
+
+
+def _check_own(source: Source, settings: config_lib.Evaluation) -> None:
     """Refuses data on which the protocols cannot be run, before any embedding is computed."""
     index = source.index
     check_domains(index.identities, index.domains, easy=settings.easy)
@@ -53,11 +85,29 @@ def evaluate(
     module: nn.Module,
     variables: Any,
     card: ModelCard,
+    data: EvaluationData,
+    settings: config_lib.Evaluation,
+    mesh: Mesh,
+) -> ProtocolRun:
+    """Runs everything that the settings name.
+
+    Returns:
+      `results` by name, "domains/NAME" or "pairs/FILE" for the data set and the names of the
+      benchmarks, and `attention`, lines that a reader must see.
+    """
+    own = {} if data.source is None else _own(module, variables, card, data.source, settings, mesh)
+    run = run_protocols(module, variables, card, data.protocols, settings, mesh)
+    return ProtocolRun(own | run.results, run.attention)
+
+
+def _own(
+    module: nn.Module,
+    variables: Any,
+    card: ModelCard,
     source: Source,
     settings: config_lib.Evaluation,
     mesh: Mesh,
 ) -> dict[str, ProtocolResult]:
-    """Runs every protocol of the settings -> {"domains/NAME" or "pairs/FILE": result}."""
     embeddings = embed(
         module,
         variables,
@@ -82,9 +132,21 @@ def evaluate(
 
 
 def protocol_card(
-    card: ModelCard, source: Source, settings: config_lib.Evaluation, step: int
+    card: ModelCard, data: EvaluationData, settings: config_lib.Evaluation, step: int
 ) -> dict[str, Any]:
     """What a reader must know to compare the numbers."""
+    own = {} if data.source is None else _own_card(data.source, settings)
+    benchmarks = protocol_cards(data.protocols, settings)
+    return {
+        **own,
+        **({"protocols": benchmarks} if benchmarks else {}),
+        "checkpoint step": step,
+        **{f"model {key}": value for key, value in dataclasses.asdict(card).items()},
+        "ddl_jax": ddl_jax.__version__,
+    }
+
+
+def _own_card(source: Source, settings: config_lib.Evaluation) -> dict[str, Any]:
     index = source.index
     return {
         "data": f"{len(index)} images of {index.classes} identities, fingerprint "
@@ -94,9 +156,6 @@ def protocol_card(
         "embedding": "image + mirror image" if settings.flip else "image",
         "impostor seed": settings.seed,
         "pairs": {_pairs_name(path): _hash(path) for path in settings.pairs},
-        "checkpoint step": step,
-        **{f"model {key}": value for key, value in dataclasses.asdict(card).items()},
-        "ddl_jax": ddl_jax.__version__,
     }
 
 
@@ -111,6 +170,8 @@ def write_evaluation(
     arrays = {}
     for protocol, result in results.items():
         similarities = result.similarities
+        if similarities is None:
+            continue
         arrays[f"{protocol}|positive"] = similarities.positive.astype(np.float32)
         arrays[f"{protocol}|negative"] = similarities.negative.astype(np.float32)
         means = (similarities.positive_mean, similarities.negative_mean)
@@ -119,7 +180,8 @@ def write_evaluation(
     np.savez_compressed(buffer, **arrays)
     write_atomically(directory / "similarities.npz", buffer.getvalue())
     write_atomically(directory / "card.json", json.dumps(card, indent=2).encode())
-    plot_roc({name: result.roc for name, result in results.items()}, directory / "roc.png")
+    curves = {name: result.roc for name, result in results.items() if result.roc is not None}
+    plot_roc(curves, directory / "roc.png")
     # Last: whoever finds it finds the others too.
     write_results(directory, {name: result.metrics for name, result in results.items()})
 
@@ -157,12 +219,18 @@ def check_same_protocol(directory: epath.Path, card: Mapping[str, Any], advice: 
     if not path.exists():
         return
     there = json.loads(path.read_text())
-    for key in _PROTOCOL:
-        if there.get(key) != card[key]:
-            raise UserError(
-                f"{directory} was evaluated otherwise ({key}: {there.get(key)}; now {card[key]}); "
-                + advice
-            )
+    benchmarks, now = there.get("protocols", {}), card.get("protocols", {})
+    if sorted(benchmarks) != sorted(now):
+        names = [", ".join(each) or "none" for each in (benchmarks, now)]
+        different = f"protocols: {names[0]}; now {names[1]}"
+        raise UserError(f"{directory} was evaluated otherwise ({different}); {advice}")
+    flat = ({key: there.get(key) for key in _PROTOCOL}, {key: card.get(key) for key in _PROTOCOL})
+    pairs = [("", *flat), *((f"{name} ", benchmarks[name], now[name]) for name in now)]
+    for name, old, new in pairs:
+        for key in new:
+            if old.get(key) != new[key]:
+                different = f"{name}{key}: {old.get(key)}; now {new[key]}"
+                raise UserError(f"{directory} was evaluated otherwise ({different}); {advice}")
 
 
 def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
@@ -206,15 +274,12 @@ def report(
     tables = {name: read_results(path) for name, path in runs.items()}
     pictures: dict[str, epath.Path] = {}
     similarities = {name: _read_similarities(path) for name, path in runs.items()}
-    for kind, caption in (
-        ("domains", "Similarities of genuine and impostor pairs, easy domain first"),
-        ("pairs", "Similarities of the lists of pairs"),
-    ):
+    for kind in dict.fromkeys(map(_kind, similarities[list(runs)[-1]])):
         of_kind = {run: _of_kind(found, kind) for run, found in similarities.items()}
         if all(of_kind.values()):
-            name = "distributions.png" if kind == "domains" else "pair_distributions.png"
+            name, caption = _PICTURES.get(kind, (f"{kind}_distributions.png", f"{kind}, first row"))
             plot_distributions(of_kind, directory / name)
-            pictures[caption] = directory / name
+            pictures[f"Similarities of {caption}"] = directory / name
     last = list(runs)[-1]
     pictures[f"TAR against FAR, {last}"] = directory / "roc.png"
     if metrics:
@@ -243,10 +308,21 @@ def _read_similarities(directory: epath.Path) -> dict[str, Similarities]:
         }
 
 
+_PICTURES = {
+    "domains": ("distributions.png", "genuine and impostor pairs, easy domain first"),
+    "pairs": ("pair_distributions.png", "the lists of pairs"),
+    "": ("verification_distributions.png", "the pairs of benchmarks"),
+}
+
+
+def _kind(protocol: str) -> str:
+    """Results of one kind share a picture: `kind/part`, or those that are no part of anything."""
+    return protocol.split("/")[0] if "/" in protocol else ""
+
+
 def _of_kind(similarities: Mapping[str, Similarities], kind: str) -> dict[str, Similarities]:
-    prefix = f"{kind}/"
     return {
-        name.removeprefix(prefix): value
+        name.removeprefix(f"{kind}/"): value
         for name, value in similarities.items()
-        if name.startswith(prefix)
+        if _kind(name) == kind
     }

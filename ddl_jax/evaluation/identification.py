@@ -1,13 +1,21 @@
-"""1:N closed-set identification: the rank of the right identity in a gallery."""
+"""1:N identification: ranks in a gallery, and open-set rates, where not everybody is in it.
+
+IJB-B and IJB-C have two galleries of different people. A probe is searched in both; it is mated in
+one and non-mated in the other, and the rates of the two are averaged: give the two results of
+`search_gallery` as a list wherever `Searches` stands.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ddl_jax.evaluation.gallery_search import Search, search_gallery
+from ddl_jax.evaluation.roc import RocCurve, is_enough
 from ddl_jax.evaluation.similarity import cosine_blocks, unit_rows
 
-# Equal vectors can differ by rounding after a blocked matrix product: nearer than this is a tie.
-TIE = 1e-12
+Searches = Search | Sequence[Search]
 
 
 def identification_rank(
@@ -40,28 +48,130 @@ def identification_rank(
 def identification_ranks(
     probe: np.ndarray, probe_ids: np.ndarray, gallery: np.ndarray, gallery_ids: np.ndarray
 ) -> np.ndarray:
-    """Rank `[P]`, from 1, of the best gallery row of the probe's identity among all rows."""
-    probe, gallery = unit_rows(probe), unit_rows(gallery)
-    probe_ids, gallery_ids = np.asarray(probe_ids), np.asarray(gallery_ids)
-    _check(probe, probe_ids, gallery, gallery_ids)
-    ranks = np.empty(len(probe), np.int64)
-    for part, cosines in cosine_blocks(probe, gallery):
-        mine = probe_ids[part, None] == gallery_ids
-        best = np.max(cosines, axis=1, where=mine, initial=-np.inf, keepdims=True)
-        # Rows of the same identity never stand before its best row: only others are counted.
-        ranks[part] = 1 + np.sum(~mine & (cosines >= best - TIE), axis=1)
-    return ranks
+    """Rank `[P]`, from 1, of the best gallery row of the probe's identity among all rows.
 
-
-def _check(
-    probe: np.ndarray, probe_ids: np.ndarray, gallery: np.ndarray, gallery_ids: np.ndarray
-) -> None:
-    for name, rows, ids in (("probe", probe, probe_ids), ("gallery", gallery, gallery_ids)):
-        if len(rows) == 0 or ids.shape != (len(rows),):
-            raise ValueError(f"{name}: {len(rows)} rows and ids of shape {ids.shape}: one id a row")
-    unknown = np.setdiff1d(probe_ids, gallery_ids)
+    Rows of the same identity never stand before its best row: only others are counted.
+    """
+    found = search_gallery(probe, probe_ids, gallery, gallery_ids)
+    unknown = np.unique(np.asarray(probe_ids)[~found.mated])
     if len(unknown):
         raise ValueError(
             f"probe identity {unknown[0]} has no gallery entry ({len(unknown)} such identities): "
             "add one, or leave its probes out (closed set)"
         )
+    return found.ranks
+
+
+def cumulative_matches(searches: Searches, most: int) -> np.ndarray:
+    """The CMC: shares `[most]` of mated probes of rank 1, <= 2, ..., <= most.
+
+    Raises ValueError where no probe is mated.
+    """
+    curves = []
+    for found in _each(searches):
+        if not found.mated.any():
+            raise ValueError(
+                f"none of {len(found.ranks)} probes is in the gallery: no rank to tell"
+            )
+        counts = np.bincount(np.minimum(found.ranks[found.mated], most + 1), minlength=most + 2)
+        curves.append(np.cumsum(counts)[1 : most + 1] / np.sum(found.mated))
+    return np.mean(curves, axis=0)
+
+
+def tpir_at_fpir(searches: Searches, fpirs: Sequence[float], *, k: int = 1) -> np.ndarray:
+    """True positive identification rates at false positive identification rates, open set.
+
+    FPIR(t) is the share of non-mated probes whose most similar gallery row is at least t; TPIR(t)
+    the share of mated probes that have their identity within the first k ranks and its cosine at
+    least t. As in TAR@FAR the answer is the largest TPIR with FPIR <= target.
+
+    Returns:
+        `[len(fpirs)]`; whether the probes are enough for a target says `identification_metrics`.
+
+    Raises:
+        ValueError: no mated or no non-mated probe, an FPIR outside 0..1.
+    """
+    outside = [fpir for fpir in fpirs if not 0 <= fpir <= 1]
+    if outside:
+        raise ValueError(f"FPIR {outside[0]} is not a share: give values from 0 to 1")
+    return np.mean([_open_set(found, fpirs, k) for found in _each(searches)], axis=0)
+
+
+def joined_gallery_rates(
+    probe: np.ndarray,
+    probe_ids: np.ndarray,
+    gallery: np.ndarray,
+    gallery_ids: np.ndarray,
+    fpirs: Sequence[float],
+) -> np.ndarray:
+    """What insightface's and AdaFace's IJB scripts print as TPIR@FPIR, under their own rule.
+
+    Both galleries are joined into one that holds every probe's identity once, so nobody is
+    non-mated. The threshold is the ceil(fpir * P)-th highest of *all* cosines to others (several
+    may be of one probe), and a probe counts where its own cosine is above it, whatever its rank.
+    Not the open-set rate of the IJB protocol, which `tpir_at_fpir` gives: for comparison only.
+
+    Raises:
+        ValueError: an identity that is not in the gallery exactly once, an FPIR outside (0, 1].
+    """
+    outside = [fpir for fpir in fpirs if not 0 < fpir <= 1]
+    if outside:
+        raise ValueError(f"FPIR {outside[0]}: give shares above 0, at most 1")
+    unit, others = unit_rows(probe), unit_rows(gallery)
+    mine = np.asarray(probe_ids)[:, None] == np.asarray(gallery_ids)
+    if not np.all(mine.sum(axis=1) == 1):
+        wrong = np.asarray(probe_ids)[np.argmax(mine.sum(axis=1) != 1)]
+        raise ValueError(f"probe identity {wrong} is not in the gallery exactly once")
+    needed = [int(np.ceil(fpir * len(unit))) for fpir in fpirs]
+    own, highest = np.empty(len(unit)), np.empty(0)
+    for part, cosines in cosine_blocks(unit, others):
+        own[part] = cosines[mine[part]]
+        highest = np.concatenate([highest, cosines[~mine[part]]])
+        if len(highest) > max(needed):
+            highest = np.partition(highest, -max(needed))[-max(needed) :]
+    highest = np.sort(highest)[::-1]
+    return np.array([np.mean(own > highest[number - 1]) for number in needed])
+
+
+def identification_metrics(
+    searches: Searches,
+    *,
+    ranks: Sequence[int] = (1, 5, 10),
+    fpirs: Sequence[float] = (1e-1, 1e-2),
+) -> dict[str, float]:
+    """`rank_*`, `tpir_at_fpir_*` and the numbers of probes behind them, for results.json.
+
+    A target that allows fewer than 30 false positives of a gallery's non-mated probes is NaN,
+    "insufficient data"; so are all targets where every probe is mated (closed set).
+    """
+    each = _each(searches)
+    curve = cumulative_matches(each, max(ranks))
+    mated = [int(np.sum(found.mated)) for found in each]
+    nonmated = [len(found.ranks) - number for found, number in zip(each, mated)]
+    values = {"mated": sum(mated), "nonmated": sum(nonmated)}
+    values |= {f"rank_{k}": float(curve[k - 1]) for k in ranks}
+    measured = [is_enough([fpir], min(nonmated))[0] for fpir in fpirs]
+    for fpir, enough in zip(fpirs, measured):
+        rate = tpir_at_fpir(each, [fpir])[0] if enough else np.nan
+        values[f"tpir_at_fpir_{fpir:g}"] = float(rate)
+    return values
+
+
+def _each(searches: Searches) -> Sequence[Search]:
+    return [searches] if isinstance(searches, Search) else list(searches)
+
+
+def _open_set(found: Search, fpirs: Sequence[float], k: int) -> np.ndarray:
+    mated = found.mated
+    if mated.all() or not mated.any():
+        raise ValueError(
+            f"{np.sum(mated)} of {len(mated)} probes are in the gallery: an open set needs probes "
+            "of both kinds"
+        )
+    hits = mated & (found.ranks <= k)
+    if not hits.any():
+        return np.zeros(len(fpirs))
+    # Rounded, so that equal vectors tie whichever way their cosine was formed.
+    own, other = np.round(found.own[hits], 12), np.round(found.other[~mated], 12)
+    curve = RocCurve.from_scores(own, [other])
+    return curve.tar_at_far(fpirs) * np.sum(hits) / np.sum(mated)

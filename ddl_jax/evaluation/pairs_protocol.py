@@ -10,16 +10,19 @@ from etils import epath
 
 from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.bootstrap import PairSamples
+from ddl_jax.evaluation.resampled import accuracy_samples, verification_samples
 from ddl_jax.evaluation.result import (
     FARS,
     ProtocolResult,
     accuracy_metrics,
     roc_metrics,
     separation_metrics,
+    with_bounds,
 )
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import Similarities, pair_cosines, pair_distances, unit_rows
-from ddl_jax.evaluation.verification import distance_accuracy
+from ddl_jax.evaluation.verification import check_both_kinds, distance_accuracy
 
 
 def pairs_protocol(
@@ -29,31 +32,35 @@ def pairs_protocol(
     same: np.ndarray,
     *,
     fold: np.ndarray | None = None,
+    identities: np.ndarray | None = None,
+    samples: int = 1000,
     fars: Sequence[float] = FARS,
 ) -> ProtocolResult:
-    """Accuracy over folds, TAR@FAR, EER and separation of pairs of images.
+    """Accuracy over folds, TAR@FAR, EER, AUC and separation of pairs of images.
 
     Args:
         embeddings: `[n, D]`, normalised here.
         first, second: `[N]` rows of embeddings.
         same: `[N]` bool.
         fold: `[N]` published folds; None means ten contiguous ones.
+        identities: `[n]` who is on each image; given, `accuracy`, `tar_at_far_*`, `eer`, `auc`,
+            `separation` and `d_prime` have bounds `*_low` and `*_high`: 95 % over identities.
+        samples: of the bootstrap.
         fars: targets of TAR@FAR, over all pairs together.
 
     Raises:
-        ValueError: lists that do not agree, one kind of pair only, embeddings not finite.
+        ValueError: lists that do not agree, one kind of pair only, embeddings not finite,
+            identities that contradict `same`.
     """
     first, second, same = np.asarray(first), np.asarray(second), np.asarray(same, bool)
     if not len(first) == len(second) == len(same):
         raise ValueError(
             f"{len(first)} first, {len(second)} second and {len(same)} same: give as many of each"
         )
-    if same.all() or not same.any():
-        raise ValueError(f"{np.sum(same)} of {len(same)} pairs are genuine: both kinds are needed")
+    check_both_kinds(same)
     unit = unit_rows(embeddings)
-    accuracy = distance_accuracy(
-        pair_distances(unit, first, second), same, folds=10 if fold is None else fold
-    )
+    distances, folds = pair_distances(unit, first, second), 10 if fold is None else fold
+    accuracy = distance_accuracy(distances, same, folds=folds)
     cosines = pair_cosines(unit, first, second)
     similarities = Similarities(cosines[same], cosines[~same])
     roc = RocCurve.from_scores(cosines[same], [cosines[~same]])
@@ -63,7 +70,33 @@ def pairs_protocol(
         **roc_metrics(roc, fars),
         **separation_metrics(similarities),
     }
+    if identities is not None:
+        pairs = _resampled(np.asarray(identities), len(unit), first, second, same, samples)
+        drawn = verification_samples(cosines, same, pairs, fars)
+        drawn["accuracy"] = accuracy_samples(distances, same, pairs, folds=folds)
+        metrics = with_bounds(metrics, drawn)
     return ProtocolResult(metrics, similarities, roc)
+
+
+def _resampled(
+    identities: np.ndarray,
+    images: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    same: np.ndarray,
+    samples: int,
+) -> PairSamples:
+    if identities.shape != (images,):
+        raise ValueError(f"identities {identities.shape} of {images} images: give one for each")
+    first, second = identities[first], identities[second]
+    wrong = np.flatnonzero((first == second) != same)
+    if len(wrong):
+        i = wrong[0]
+        raise ValueError(
+            f"pair {i} is of identities {first[i]} and {second[i]}, but same is {same[i]:d} "
+            f"({len(wrong)} such pairs)"
+        )
+    return PairSamples.of_identities(first, second, samples=samples)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,18 @@ from ddl_jax.evaluation.files import write_atomically
 
 Results = Mapping[str, Mapping[str, float]]  # {protocol: {metric: value}}
 
-_SHARES = ("rank_", "accuracy", "tar_at_far_", "eer")  # 0..1, shown in per cent
+_SHARES = (
+    "rank_",
+    "accuracy",
+    "tar_at_far_",
+    "tar_at_nearest_far_",
+    "tpir_at_",
+    "eer",
+    "auc",
+    "overlap",
+)  # 0..1, shown in per cent
+_ABBREVIATIONS = ("tar", "far", "eer", "auc", "tpir", "fpir")
+_BOUNDS = ("_low", "_high")  # the interval of the metric of that name
 _INSUFFICIENT = "insufficient data"
 
 _STYLE = """
@@ -52,7 +63,8 @@ def markdown_table(runs: Mapping[str, Results], *, metrics: Sequence[str] | None
         runs: `{run: {protocol: {metric: value}}}`; a run may lack a protocol or a metric.
         metrics: the metrics to show; None shows all.
 
-    Shares are shown in per cent, NaN and None as "insufficient data", what is missing as "-".
+    Shares are shown in per cent, the bounds NAME_low and NAME_high in brackets behind NAME, NaN and
+    None as "insufficient data", what is missing as "-".
     """
     lines = [
         "| protocol | metric | " + " | ".join(map(_cell, runs)) + " |",
@@ -79,17 +91,24 @@ def write_report(
         title: of the page.
         runs: `{run: {protocol: {metric: value}}}`; one run is fine.
         pictures: `{caption: PNG file}`, put into the page itself.
-        card: what a reader must know to compare the numbers: data, protocol, checkpoint, ...
+        card: what a reader must know to compare the numbers: data, protocol, checkpoint, ...; its
+            `protocols`, `{protocol: card}`, stand below the tables of `protocol` and its parts.
     """
+    own = dict(card or {})
+    cards = own.pop("protocols", {})
     parts = [f"<h1>{html.escape(title)}</h1>"]
     parts += [_figure(caption, picture) for caption, picture in (pictures or {}).items()]
-    parts += [_table(runs, protocol) for protocol in _keys(runs.values())]
-    if card:
-        items = (f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in card.items())
-        parts.append(f"<h2>Protocol card</h2><dl>{''.join(items)}</dl>")
+    for protocol in _keys(runs.values()):
+        parts.append(_table(runs, protocol))
+        if of_this := cards.get(protocol, cards.get(protocol.split("/")[0])):
+            parts.append(f"<details><summary>Rule and data</summary>{_items(of_this)}</details>")
+    if own:
+        parts.append(f"<h2>Protocol card</h2>{_items(own)}")
     parts.append(
         "<footer>Thresholds, means and separations are cosines. "
-        f"“{_INSUFFICIENT}”: fewer impostors than one false accept needs.</footer>"
+        "In brackets: 95 % over bootstrap samples of identities. "
+        f"“{_INSUFFICIENT}”: so few comparisons that a rate would rest on less than 30 errors, or "
+        "none of a kind.</footer>"
     )
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -115,6 +134,11 @@ def _table(runs: Mapping[str, Results], protocol: str) -> str:
     )
 
 
+def _items(card: Mapping[str, object]) -> str:
+    items = (f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in card.items())
+    return f"<dl>{''.join(items)}</dl>"
+
+
 def _figure(caption: str, picture: epath.PathLike) -> str:
     content = base64.b64encode(epath.Path(picture).read_bytes()).decode()
     return (
@@ -128,14 +152,25 @@ def _rows(
 ) -> list[tuple[str, list[str]]]:
     """(metric, its value in every run as text) for the metrics some run has."""
     results = [run.get(protocol, {}) for run in runs.values()]
+    names = _keys(results)
+    bounds = {f"{name}{end}" for name in names for end in _BOUNDS}
     return [
-        (name, [_show(name, values[name]) if name in values else "-" for values in results])
-        for name in _keys(results)
-        if metrics is None or name in metrics
+        (name, [_show(name, values) if name in values else "-" for values in results])
+        for name in names
+        if name not in bounds and (metrics is None or name in metrics)
     ]
 
 
-def _show(metric: str, value: float | None) -> str:
+def _show(metric: str, values: Mapping[str, float | None]) -> str:
+    """The value, with its bounds in brackets where it has them."""
+    text = _number(metric, values[metric])
+    bounds = [_number(metric, values.get(f"{metric}{end}")) for end in _BOUNDS]
+    if _INSUFFICIENT in (text, *bounds):
+        return text
+    return f"{text} [{', '.join(bound.removesuffix(' %') for bound in bounds)}]"
+
+
+def _number(metric: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return _INSUFFICIENT
     if isinstance(value, numbers.Integral):
@@ -146,7 +181,7 @@ def _show(metric: str, value: float | None) -> str:
 def _label(metric: str) -> str:
     """`tar_at_far_0.01` -> "TAR at FAR 0.01"."""
     words = metric.replace("_", " ").split()
-    return " ".join(word.upper() if word in ("tar", "far", "eer") else word for word in words)
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in words)
 
 
 def _plain(value: object) -> object:

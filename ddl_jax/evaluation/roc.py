@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+# Fewer errors than this say too little about a rate: the rule of 30, see `RocCurve.is_measured`.
+LEAST_ERRORS = 30
+
 
 @dataclasses.dataclass(frozen=True)
 class RocCurve:
@@ -32,12 +35,12 @@ class RocCurve:
         Memory is O(G + the largest block). Raises ValueError for no genuine score, no impostor
         score, or a score which is not finite.
         """
-        levels, repeats = np.unique(_finite(genuine, "genuine"), return_counts=True)
+        levels, repeats = np.unique(finite_scores(genuine, "genuine"), return_counts=True)
         reached = np.zeros(len(levels), np.int64)  # impostors >= level
         passed = np.zeros(len(levels), np.int64)  # impostors > level
         count = 0
         for block in impostors:
-            block = np.sort(_finite(block, "impostor"), axis=None)
+            block = np.sort(finite_scores(block, "impostor"), axis=None)
             reached += len(block) - np.searchsorted(block, levels, side="left")
             passed += len(block) - np.searchsorted(block, levels, side="right")
             count += len(block)
@@ -49,9 +52,9 @@ class RocCurve:
         accepted = np.cumsum(repeats)
         higher = np.concatenate([[np.inf], levels[:-1]])
         return cls(
-            far=_corners(0, passed[::-1], reached[::-1], count) / count,
-            tar=_corners(0, accepted - repeats, accepted, accepted[-1]) / accepted[-1],
-            thresholds=_corners(np.inf, higher, levels, levels[-1]),
+            far=corners(0, passed[::-1], reached[::-1], count) / count,
+            tar=corners(0, accepted - repeats, accepted, accepted[-1]) / accepted[-1],
+            thresholds=corners(np.inf, higher, levels, levels[-1]),
             genuine_count=int(accepted[-1]),
             impostor_count=count,
         )
@@ -68,6 +71,31 @@ class RocCurve:
         """The FAR where the curve, corners joined by lines, has FAR = 1 - TAR."""
         return float(equal_error_rates(self.far, self.tar))
 
+    def far_at_far(self, fars: Sequence[float]) -> np.ndarray:
+        """The FAR at `threshold_at_far`; times `impostor_count`: the false accepts behind a TAR."""
+        corner = self._corner(fars)
+        return self.far[corner - corner % 2]  # odd corners lie on the way to the next threshold
+
+    def is_measured(self, fars: Sequence[float]) -> np.ndarray:
+        """Whether the impostors are enough to speak of a FAR: 30 false accepts or more.
+
+        The rule of 30 (Doddington et al., 2000; ISO/IEC 19795-1): with 30 independent errors the
+        true rate is within 30 % of the measured one, 90 times of 100. Impostor pairs that share
+        people are less than independent: an interval over identities says how much less.
+        """
+        return is_enough(fars, self.impostor_count)
+
+    def area(self) -> float:
+        """Area under the curve: P(genuine > impostor), ties counting half."""
+        return float(areas(self.far, self.tar))
+
+    def overlap(self) -> float:
+        """min over thresholds of FAR + 1 - TAR, 0 (apart) to 1 (alike).
+
+        The area that two densities share if they cross once, found without histogram bins.
+        """
+        return float(overlaps(self.far, self.tar))
+
     def _corner(self, fars: Sequence[float]) -> np.ndarray:
         # FAR and TAR both rise along the corners: the last corner allowed is the best one.
         return np.searchsorted(self.far, np.asarray(fars, float), side="right") - 1
@@ -82,11 +110,33 @@ def equal_error_rates(far: np.ndarray, tar: np.ndarray) -> np.ndarray:
     return start - low / (high - low) * (end - start)
 
 
-def _corners(start: float, before: np.ndarray, after: np.ndarray, end: float) -> np.ndarray:
-    return np.concatenate([[start], np.stack([before, after], axis=1).ravel(), [end]])
+def areas(far: np.ndarray, tar: np.ndarray) -> np.ndarray:
+    """Areas under curves `[..., n]`, corners joined by lines -> `[...]`."""
+    return np.trapezoid(tar, far, axis=-1)
 
 
-def _finite(scores: np.ndarray, name: str) -> np.ndarray:
+def overlaps(far: np.ndarray, tar: np.ndarray) -> np.ndarray:
+    """Smallest FAR + 1 - TAR of curves `[..., n]` -> `[...]`."""
+    return 1 - np.max(tar - far, axis=-1)
+
+
+def is_enough(rates: Sequence[float], comparisons: int) -> np.ndarray:
+    """Whether `rates` of so many comparisons are errors enough to speak of (30)."""
+    return np.asarray(rates, float) * comparisons >= LEAST_ERRORS - 1e-9  # 1e-9: products round
+
+
+def corners(
+    start: float | np.ndarray, before: np.ndarray, after: np.ndarray, end: float | np.ndarray
+) -> np.ndarray:
+    """Two corners for each level, `before` and `after` `[..., L]`, between `start` and `end`."""
+    middle = np.stack([before, after], axis=-1).reshape(*before.shape[:-1], -1)
+    ends = (np.broadcast_to(value, before.shape[:-1])[..., None] for value in (start, end))
+    first, last = ends
+    return np.concatenate([first, middle, last], axis=-1)
+
+
+def finite_scores(scores: np.ndarray, name: str) -> np.ndarray:
+    """Scores in float64, or a ValueError that names them."""
     scores = np.asarray(scores, np.float64)
     if not np.isfinite(scores).all():
         raise ValueError(f"{name} scores: {np.sum(~np.isfinite(scores))} are not finite numbers")

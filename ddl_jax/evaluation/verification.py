@@ -8,10 +8,10 @@ import numpy as np
 from sklearn import metrics
 
 from ddl_jax.evaluation.roc import RocCurve
-from ddl_jax.evaluation.similarity import pair_distances, unit_rows
+from ddl_jax.evaluation.similarity import BLOCK, check_finite, pair_distances, unit_rows
 
 # The field's grid of squared L2 distances, as LFW's and insightface's verification use it.
-_GRID = np.arange(0, 4, 0.01)
+GRID = np.arange(0, 4, 0.01)
 
 
 def verification_accuracy(
@@ -33,33 +33,36 @@ def verification_accuracy(
         `fold_accuracies` and `thresholds` (cosine: accept above it) in the order of folds.
 
     Raises:
-        ValueError: shapes that do not agree, fewer than two folds, or an empty fold.
+        ValueError: shapes that do not agree, one kind of pair only, fewer than two folds, fewer
+            pairs than folds, an embedding that is not finite.
 
     Computed in float64; insightface stays in the dtype of its embeddings, which can move a pair
     that lies on a grid point.
     """
-    unit = unit_rows(embeddings)
-    if len(unit) != 2 * len(issame):
-        raise ValueError(f"{len(unit)} embeddings for {len(issame)} pairs: give two for each pair")
-    first = np.arange(0, len(unit), 2)
-    return distance_accuracy(pair_distances(unit, first, first + 1), issame, folds=folds)
+    return distance_accuracy(_distances(embeddings, issame), issame, folds=folds)
+
+
+def verification_decisions(
+    embeddings: np.ndarray, issame: np.ndarray, *, folds: int | np.ndarray = 10
+) -> np.ndarray:
+    """Which pairs `[N]` `verification_accuracy` decides rightly: what `mcnemar` compares."""
+    issame = np.asarray(issame, bool)
+    distances = _distances(embeddings, issame)
+    fold, _, _, best = _thresholds(distances, issame, folds)
+    return (distances < GRID[best][fold]) == issame
 
 
 def distance_accuracy(
     distances: np.ndarray, issame: np.ndarray, *, folds: int | np.ndarray = 10
 ) -> dict[str, float | np.ndarray]:
     """`verification_accuracy` of squared L2 distances `[N]` of unit rows."""
-    issame = np.asarray(issame, bool)
-    fold = _fold_of_pairs(folds, len(issame))
-    names, sizes = np.unique(fold, return_counts=True)
-    correct = np.stack([_correct(distances[fold == f], issame[fold == f]) for f in names])
-    best = np.argmax(correct.sum(axis=0) - correct, axis=1)  # by the other folds; first of equals
-    accuracies = correct[np.arange(len(names)), best] / sizes
+    _, sizes, correct, best = _thresholds(distances, np.asarray(issame, bool), folds)
+    accuracies = correct[np.arange(len(sizes)), best] / sizes
     return {
         "accuracy": float(np.mean(accuracies)),
         "accuracy_std": float(np.std(accuracies)),
         "fold_accuracies": accuracies,
-        "thresholds": 1 - _GRID[best] / 2,
+        "thresholds": 1 - GRID[best] / 2,
     }
 
 
@@ -110,45 +113,88 @@ def template_features(
 
     Returns:
         `(features[T, D]` of length 1, `template_ids[T]` ascending).
+
+    Raises:
+        ValueError: lengths that do not agree, no image, a feature that is not finite.
     """
-    features = np.asarray(features, np.float64)
+    features = np.asarray(features)
     if not len(features) == len(templates) == len(medias):
         raise ValueError(
             f"{len(features)} features, {len(templates)} templates and {len(medias)} medias: "
             "give one of each for every image"
         )
+    if features.ndim != 2 or len(features) == 0:
+        raise ValueError(f"features have shape {features.shape}: [n, D] with n > 0 are needed")
     template_ids, template = np.unique(templates, return_inverse=True)
     _, media = np.unique(medias, return_inverse=True)
-    # Rows of `keys` are ordered by template: a media of two templates counts once in each.
-    keys, group, size = np.unique(
-        np.stack([template, media], axis=1), axis=0, return_inverse=True, return_counts=True
+    # A media of two templates counts once in each.
+    _, group, size = np.unique(
+        template * (media.max() + 1) + media, return_inverse=True, return_counts=True
     )
-    means = np.zeros((len(keys), features.shape[1]))
-    np.add.at(means, group.ravel(), features)
-    means /= size[:, None]
+    weight = 1 / size[group]
+    order = np.argsort(template, kind="stable")
     sums = np.zeros((len(template_ids), features.shape[1]))
-    np.add.at(sums, keys[:, 0], means)
+    for start in range(0, len(order), BLOCK):  # float64 of some rows, never of all
+        rows = order[start : start + BLOCK]
+        block = features[rows].astype(np.float64)
+        check_finite(block, rows)
+        begins = np.flatnonzero(np.diff(template[rows], prepend=-1))
+        sums[template[rows[begins]]] += np.add.reduceat(block * weight[rows, None], begins)
     return unit_rows(sums), template_ids
 
 
-def _fold_of_pairs(folds: int | np.ndarray, pairs: int) -> np.ndarray:
+def fold_of_pairs(folds: int | np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """(fold of every pair `[N]`, 0..F-1 in the order of their names; pairs of every fold `[F]`)."""
     if np.ndim(folds) == 0:
         if not 2 <= folds <= pairs:
             raise ValueError(f"folds={folds} of {pairs} pairs: give 2 to {pairs}")
         # KFold's own rule: the first pairs % folds folds hold one pair more.
-        return np.repeat(np.arange(folds), pairs // folds + (np.arange(folds) < pairs % folds))
-    fold = np.asarray(folds)
-    if fold.shape != (pairs,):
-        raise ValueError(f"folds have shape {fold.shape} for {pairs} pairs: give one for each pair")
-    if len(np.unique(fold)) < 2:
+        sizes = pairs // folds + (np.arange(folds) < pairs % folds)
+        return np.repeat(np.arange(folds), sizes), sizes
+    if np.shape(folds) != (pairs,):
+        raise ValueError(
+            f"folds have shape {np.shape(folds)} for {pairs} pairs: give one for each pair"
+        )
+    _, fold, sizes = np.unique(folds, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
         raise ValueError("all pairs are in one fold: a threshold needs at least one other fold")
-    return fold
+    return fold, sizes
+
+
+def best_of_others(correct: np.ndarray) -> np.ndarray:
+    """For each fold the threshold with the most right decisions `[..., F, T]` on all others."""
+    return np.argmax(correct.sum(axis=-2, keepdims=True) - correct, axis=-1)  # first of equals
+
+
+def check_both_kinds(same: np.ndarray) -> None:
+    """Raises ValueError where all pairs are of one kind."""
+    if same.all() or not same.any():
+        raise ValueError(f"{np.sum(same)} of {len(same)} pairs are genuine: both kinds are needed")
+
+
+def _distances(embeddings: np.ndarray, issame: np.ndarray) -> np.ndarray:
+    unit = unit_rows(embeddings)
+    if len(unit) != 2 * len(issame):
+        raise ValueError(f"{len(unit)} embeddings for {len(issame)} pairs: give two for each pair")
+    first = np.arange(0, len(unit), 2)
+    return pair_distances(unit, first, first + 1)
+
+
+def _thresholds(
+    distances: np.ndarray, issame: np.ndarray, folds: int | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(fold of every pair, sizes of the folds `[F]`, right decisions `[F, T]`, best of T `[F]`)."""
+    fold, sizes = fold_of_pairs(folds, len(issame))
+    check_both_kinds(issame)
+    parts = [fold == number for number in range(len(sizes))]
+    correct = np.stack([_correct(distances[part], issame[part]) for part in parts])
+    return fold, sizes, correct, best_of_others(correct)
 
 
 def _correct(distances: np.ndarray, issame: np.ndarray) -> np.ndarray:
     """Number of right decisions at every threshold of the grid; "same" is distance < threshold."""
-    accepted = np.searchsorted(np.sort(distances[issame]), _GRID, side="left")
-    wrongly = np.searchsorted(np.sort(distances[~issame]), _GRID, side="left")
+    accepted = np.searchsorted(np.sort(distances[issame]), GRID, side="left")
+    wrongly = np.searchsorted(np.sort(distances[~issame]), GRID, side="left")
     return accepted + np.sum(~issame) - wrongly
 
 

@@ -8,14 +8,14 @@ from etils import epath
 from ddl_jax import config as config_lib
 from ddl_jax import parallel
 from ddl_jax.config import Config
-from ddl_jax.data.open_source import open_source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
-    check_evaluation,
+    EvaluationData,
     check_same_protocol,
     evaluate,
     evaluation_directory,
     latest_evaluation,
+    open_evaluation,
     protocol_card,
     report,
     write_evaluation,
@@ -42,38 +42,46 @@ def evaluate_workdir(
       before: work directories whose newest evaluations stand beside this one, in order; they must
         be on the same data.
       name: of an evaluation on other data than the run's own: kept in `evaluation/<step>-<name>`,
-        and compared with those of the same name.
+        and compared with those of the same name; "protocols" where `config` has nothing else.
 
     Raises:
       UserError: something is missing or wrong; nothing has been written.
     """
     if name:
         config_lib.check_name(name)
+    if config is not None and config.evaluation.data.source == "none":
+        name = name or "protocols"
     config = config or read_config(workdir)
     with Checkpoints(workdir, read_only=True) as checkpoints:
         step = newest_step(workdir, checkpoints, step)
     earlier = {_column(path): latest_evaluation(path, name) for path in before}
     if len(earlier) != len(before) or _column(workdir) in earlier:
         raise UserError("--before: two runs have the same last folder name; rename one")
-    data = config_lib.evaluation_data(config)
-    source = open_source(data, config.synthetic, "config.evaluation.data")
-    check_evaluation(source, config.evaluation)
+    data = open_evaluation(config)
     module, variables, card = load_checkpoint(workdir, step)
-    protocol = protocol_card(card, source, config.evaluation, step)
+    protocol = protocol_card(card, data, config.evaluation, step)
     directory = evaluation_directory(workdir, step, name)
     check_same_protocol(directory, protocol, "give --name=NAME to keep both")
     for path in earlier.values():
         check_same_protocol(path, protocol, "evaluate that run like this first, with --name=NAME")
     # A run of many devices can be evaluated on fewer.
     mesh = parallel.make_mesh(min(config.devices, jax.device_count()))
-    results = evaluate(module, variables, card, source, config.evaluation, mesh)
-    write_evaluation(directory, results, protocol)
+    run = evaluate(module, variables, card, data, config.evaluation, mesh)
+    write_evaluation(directory, run.results, protocol)
     runs = earlier | {_column(workdir): directory}
     table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
-    evaluated = identities.Known.of(data, config.synthetic, source.index)
+    attention = [*_seen(workdir, config, data), *run.attention]
+    return "\n".join([*attention, f"{directory / 'report.html'}\n", table])
+
+
+def _seen(workdir: epath.PathLike, config: Config, data: EvaluationData) -> list[str]:
+    """The warning about people that were trained on, if there are any."""
+    if data.source is None:
+        return []
+    place = config_lib.evaluation_data(config)
+    evaluated = identities.Known.of(place, config.synthetic, data.source.index)
     seen = identities.seen(identities.trained_on(workdir), evaluated)
-    attention = f"{identities.warning(seen)}\n" if seen else ""
-    return f"{attention}{directory / 'report.html'}\n\n{table}"
+    return [identities.warning(seen)] if seen else []
 
 
 def _column(workdir: epath.PathLike) -> str:

@@ -77,7 +77,7 @@ def _loop(
     try:
         for step in range(first, config.steps + 1):
             last = step == config.steps
-            if _is_due(step, config.evaluation.every, last) and run.evaluation_source is not None:
+            if _is_due(step, config.evaluation.every, last) and run.evaluation_data is not None:
                 _evaluate(run, state, step, progress)
                 watch.restart()
             if last or (step > 0 and step % config.checkpoint.every == 0):
@@ -196,11 +196,12 @@ def _evaluate(run: Run, state: TrainState, step: int, progress: Progress) -> Non
     directory = evaluation_directory(run.workdir, step)
     settings = run.config.evaluation
     variables = {"params": state.params["backbone"], "batch_stats": state.batch_stats}
-    results = evaluate(run.module, variables, run.card, run.evaluation_source, settings, run.mesh)
+    found = evaluate(run.module, variables, run.card, run.evaluation_data, settings, run.mesh)
     if jax.process_index() != 0:
         return
     card = run.protocol_card(step)
-    write_evaluation(directory, results, card)
+    write_evaluation(directory, found.results, card)
     rows = read_metrics(run.workdir, up_to=step)
     table = report(directory, {f"step {step}": directory}, metrics=rows)
-    progress.say(f"\nevaluation of step {step}: {directory / 'report.html'}\n{table}")
+    attention = "".join(f"{line}\n" for line in found.attention)
+    progress.say(f"\n{attention}evaluation of step {step}: {directory / 'report.html'}\n{table}")

@@ -26,7 +26,12 @@ from ddl_jax.data.pipeline import BatchRows
 from ddl_jax.data.sampling import DDLSampler, ImageSampler, Sampler
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.evaluate import check_evaluation, check_same_protocol, protocol_card
+from ddl_jax.evaluation.evaluate import (
+    EvaluationData,
+    check_same_protocol,
+    open_evaluation,
+    protocol_card,
+)
 from ddl_jax.models import ModelCard
 from ddl_jax.training import identities, init_from
 from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path, read_config
@@ -49,7 +54,7 @@ class Run:
     workdir: epath.Path
     mesh: Mesh
     source: Source
-    evaluation_source: Source | None
+    evaluation_data: EvaluationData | None  # None where nothing is ever evaluated
     sampler: Sampler | None  # None where no step is made
     pairs: pairs_lib.Pairs | None
     pairs_file: epath.Path | None  # where the pairs came from; None when they are new
@@ -73,13 +78,13 @@ class Run:
     @property
     def seen(self) -> int:
         """Identities of the evaluation that this run, or the one it starts from, is trained on."""
-        if self.evaluation_source is None:
+        if self.evaluation_data is None or self.evaluation_data.source is None:
             return 0
         config, evaluated = self.config, config_lib.evaluation_data(self.config)
         trained = identities.trained_on(config.init_from.path)
         if config.steps:
             trained.append(identities.Known.of(config.data, config.synthetic, self.source.index))
-        index = self.evaluation_source.index
+        index = self.evaluation_data.source.index
         return identities.seen(trained, identities.Known.of(evaluated, config.synthetic, index))
 
     @functools.cached_property
@@ -117,7 +122,7 @@ class Run:
     def protocol_card(self, step: int) -> dict[str, Any]:
         """What the results of an evaluation at `step` mean."""
         settings = self.config.evaluation
-        return protocol_card(self.card, self.evaluation_source, settings, step)
+        return protocol_card(self.card, self.evaluation_data, settings, step)
 
     def rows(self) -> BatchRows:
         """This host's rows of all batches, where there are any."""
@@ -200,7 +205,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         workdir=workdir,
         mesh=mesh,
         source=source,
-        evaluation_source=_evaluation_source(config, source),
+        evaluation_data=open_evaluation(config) if config.evaluation.every >= 0 else None,
         sampler=sampler,
         pairs=pairs,
         pairs_file=pairs_file,
@@ -268,16 +273,6 @@ def _data_hash(config: Config, index: RecordIndex, pairs: pairs_lib.Pairs | None
     return digest.hexdigest()[:16]
 
 
-def _evaluation_source(config: Config, training: Source) -> Source | None:
-    evaluation = config.evaluation
-    if evaluation.every < 0:
-        return None
-    data = config_lib.evaluation_data(config)
-    source = open_source(data, config.synthetic, "config.evaluation.data")
-    check_evaluation(source, evaluation)
-    return source
-
-
 def _check_workdir(config: Config, workdir: epath.Path) -> None:
     """A work directory belongs to one experiment: another config must not go on in it."""
     there = next(path for path in (workdir, *workdir.parents) if path.exists())
@@ -302,7 +297,7 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
 def _check_evaluations(run: Run, step: int) -> None:
     """A run that goes on from a step must not put results on other data in the place of earlier."""
     folder = run.workdir / "evaluation"
-    if run.evaluation_source is None or not folder.exists():
+    if run.evaluation_data is None or not folder.exists():
         return
     card = run.protocol_card(step)
     for path in folder.iterdir():

@@ -69,3 +69,13 @@ def test_report_is_one_escaped_page(tmp_path):
     assert source.startswith("data:image/png;base64,") and "http" not in page
     for text in ("&lt;run&gt;", "faces &amp; &lt;more&gt;", "insufficient data", "50.00 %"):
         assert text in page
+
+
+def test_bounds_stand_behind_their_metric():
+    values = {"eer": 0.02, "eer_low": 0.011, "eer_high": 0.0349, "gap": 0.1, "gap_low": np.nan}
+    values |= {"gap_high": np.nan, "d_prime": np.nan, "d_prime_low": 1.0, "d_prime_high": 2.0}
+    table = markdown_table({"run": {"p": values}})
+    assert "| p | eer | 2.00 % [1.10, 3.49] |" in table
+    assert "| p | gap | 0.100 |" in table
+    assert "| p | d_prime | insufficient data |" in table
+    assert "_low" not in table and "_high" not in table

@@ -35,7 +35,9 @@ def test_by_hand():
     ).metrics
     assert result["separation"] == pytest.approx((0.5 + 3**0.5 / 2) / 2)
     assert result["eer"] == 0 and result["pairs"] == 4
-    assert result["tar_at_far_0.5"] == 1 and np.isnan(result["tar_at_far_0.1"])
+    assert result["auc"] == 1 and result["overlap"] == 0
+    assert result["false_accepts_at_far_0.5"] == 0
+    assert np.isnan(result["tar_at_far_0.5"]) and np.isnan(result["tar_at_far_0.1"])  # 2 impostors
 
 
 @pytest.mark.parametrize("same, message", [([1, 1], "both kinds"), ([1], "as many of each")])
@@ -110,3 +112,44 @@ def test_refuses_a_missing_file(tmp_path):
     (tmp_path / "excel.csv").write_text("first,second,same\n", encoding="utf-16")
     with pytest.raises(UserError, match="not UTF-8 text"):
         read_pairs(tmp_path / "excel.csv")
+
+
+def test_bounds_over_identities():
+    rng = np.random.default_rng(1)
+    ids = np.repeat(np.arange(40), 3)
+    embeddings = rng.normal(size=(40, 8))[ids] + 0.8 * rng.normal(size=(120, 8))
+    first, second = rng.integers(0, 120, (2, 4000))
+    first[::3], second[::3] = 3 * (first[::3] // 3), 3 * (first[::3] // 3) + 1
+    same = ids[first] == ids[second]
+    plain = pairs_protocol(embeddings, first, second, same, fars=[0.1, 1e-3]).metrics
+    found = pairs_protocol(
+        embeddings, first, second, same, fars=[0.1, 1e-3], identities=ids, samples=200
+    ).metrics
+    bounded = ("accuracy", "tar_at_far_0.1", "eer", "auc", "overlap", "separation", "d_prime")
+    for name, value in plain.items():
+        np.testing.assert_equal(found[name], value)
+    for name in bounded:
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"], name
+    assert np.isnan(found["tar_at_far_0.001_low"])  # as the value: too few impostors
+    # The same numbers for people of other names.
+    named = np.array([f"person {i}" for i in range(40)])[ids]
+    again = pairs_protocol(
+        embeddings, first, second, same, fars=[0.1, 1e-3], identities=named, samples=200
+    ).metrics
+    assert again["pairs"] == found["pairs"] and again["accuracy"] == found["accuracy"]
+
+
+@pytest.mark.parametrize(
+    "identities, message",
+    [([1, 2, 3], r"identities \(3,\) of 2 images"), ([1, 1], "pair 1 is of identities 1 and 1")],
+)
+def test_refuses_identities_that_contradict(identities, message):
+    with pytest.raises(ValueError, match=message):
+        pairs_protocol(
+            np.eye(2),
+            [0, 0, 0, 0],
+            [0, 1, 1, 0],
+            [1, 0, 0, 1],
+            fold=[0, 0, 1, 1],
+            identities=identities,
+        )

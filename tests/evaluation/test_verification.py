@@ -158,3 +158,52 @@ def test_frames_of_one_video_weigh_as_one_photograph():
     result, ids = template_features(features, np.array([7, 7, 7, 7, 3]), np.array([1, 1, 1, 2, 1]))
     np.testing.assert_array_equal(ids, [3, 7])
     np.testing.assert_allclose(result, [[0, 1], [0.5**0.5, 0.5**0.5]])
+
+
+def loop(features, templates, medias):
+    """Template features one template and one media after another, as the references do."""
+    found = []
+    for template in np.unique(templates):
+        rows = templates == template
+        means = [
+            features[rows & (medias == media)].mean(axis=0) for media in np.unique(medias[rows])
+        ]
+        found.append(np.sum(means, axis=0))
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("block", [1, 5, 8192])
+def test_template_features_do_not_depend_on_blocks_or_order(monkeypatch, block):
+    monkeypatch.setattr("ddl_jax.evaluation.verification.BLOCK", block)
+    rng = np.random.default_rng(6)
+    features = rng.normal(size=(60, 5)).astype(np.float32)
+    templates, medias = rng.integers(0, 9, 60) * 7, rng.integers(0, 6, 60)
+    expected = loop(features.astype(np.float64), templates, medias)
+    found, ids = template_features(features, templates, medias)
+    np.testing.assert_array_equal(ids, np.unique(templates))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    order = rng.permutation(60)
+    shuffled, _ = template_features(features[order], templates[order], medias[order])
+    np.testing.assert_allclose(shuffled, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "features, message",
+    [
+        (np.where(np.arange(3)[:, None] == 1, np.nan, np.ones((3, 2))), "row 1 is not finite"),
+        (np.ones(3), "features have shape"),
+        (np.ones((2, 2)), "2 features, 3 templates"),
+    ],
+)
+def test_template_features_refuse(features, message):
+    with pytest.raises(ValueError, match=message):
+        template_features(features, np.array([2, 1, 2]), np.array([0, 0, 1]))
+
+
+def test_accuracy_refuses_pairs_of_one_kind_and_what_is_not_finite():
+    with pytest.raises(ValueError, match="20 of 20 pairs are genuine"):
+        verification_accuracy(np.ones((40, 2)), [True] * 20)
+    embeddings = np.ones((40, 2))
+    embeddings[7] = np.nan
+    with pytest.raises(ValueError, match="row 7 is not finite"):
+        verification_accuracy(embeddings, np.arange(20) % 2 == 0)

@@ -341,7 +341,7 @@ def test_eight_devices_embed_as_one_does(pretrained, faces):
     from ddl_jax.evaluation.embedding import embed
 
     module, variables, card = load_checkpoint(pretrained[0])
-    source = prepare(settings("synthetic_pretrain", faces), "unused").evaluation_source
+    source = prepare(settings("synthetic_pretrain", faces), "unused").evaluation_data.source
     one = embed(module, variables, card, source, mesh=parallel.make_mesh(1), batch_size=30)
     eight = embed(module, variables, card, source, mesh=parallel.make_mesh(8), batch_size=30)
     assert one.shape == (len(source), 32)
@@ -507,7 +507,7 @@ def test_an_embedding_is_that_of_the_image_and_its_mirror_image(pretrained, face
     from ddl_jax.evaluation.embedding import embed
 
     module, variables, card = load_checkpoint(pretrained[0])
-    source = prepare(settings("synthetic_pretrain", faces), "unused").evaluation_source
+    source = prepare(settings("synthetic_pretrain", faces), "unused").evaluation_data.source
     images = np.stack(
         [decode_image(source[i]["image"], "x", card.input_size) for i in range(len(source))]
     )
