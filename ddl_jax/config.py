@@ -48,6 +48,7 @@ class Data:
     root: str = ""  # of list and tfrecord: the folder of what is listed; the list's own when empty
     split: str = "train"  # of synthetic_faces and tfds
     identities: str = ""  # names to use, "001..150,201..250" in natural order; all when empty
+    exclude: str = ""  # a text file of images and identities to leave out, a path or name a line
     domain_rules: tuple[str, ...] = ()  # "PATTERN=DOMAIN", first match wins
     metadata: str = ""  # a CSV with a column `path`; its `domain_column` then meets the rules
     domain_column: str = ""
@@ -804,7 +805,8 @@ def evaluation_data(config: Config) -> Data:
 
     Only the split of synthetic_faces is then "test", and `identities` left empty are all. Data of
     another source take nothing over; those at another path the rules, which are about paths in
-    general, and what to do with corrupt images.
+    general, and what to do with corrupt images; those of another split all but `exclude`, which
+    names images of its own.
     """
     data, training = dataclasses.replace(config.evaluation.data), config.data
     if data.source == "none":
@@ -820,6 +822,8 @@ def evaluation_data(config: Config) -> Data:
     for name in names:
         default = training if same_source and name in inherited else Data()
         setattr(data, name, getattr(data, name) or getattr(default, name))
+    if same_source and "path" in inherited and data.split == training.split:
+        data.exclude = data.exclude or training.exclude
     return data
 
 

@@ -9,6 +9,7 @@ from etils import epath
 
 from ddl_jax.data.catalogue import stamp_of_image
 from ddl_jax.data.catalogued_source import CataloguedSource, catalogued
+from ddl_jax.data.exclude import left_out
 from ddl_jax.data.scan import Entry
 from ddl_jax.data.source import chosen_identities, natural_key
 from ddl_jax.errors import UserError
@@ -38,6 +39,7 @@ class ImageFolderSource(CataloguedSource):
         *,
         identities: str = "",
         setting: str = "identities",
+        exclude: str = "",
         domain_rules: Sequence[str] = (),
         metadata: str = "",
         domain_column: str = "",
@@ -49,6 +51,7 @@ class ImageFolderSource(CataloguedSource):
           root: the folder.
           identities: those to use; see `chosen_identities`. All when empty.
           setting: what to call `identities` in an error.
+          exclude: a list of images and identities to leave out; see `left_out`.
           domain_rules, metadata, domain_column: see `assign_domains`.
           corrupt: "refuse" an unreadable image, or "skip" and count it.
 
@@ -58,7 +61,10 @@ class ImageFolderSource(CataloguedSource):
         """
         found = _find_images(root)
         chosen = chosen_identities(list(map(_identity, found)), identities, setting)
-        found = [path for path in found if _identity(path) in chosen]
+        excluded = left_out(exclude, list(map(_identity, found)), found)
+        found = [p for p, out in zip(found, excluded) if _identity(p) in chosen and not out]
+        if not found:
+            raise UserError(f"{root}: {exclude} leaves out all images of {setting}; shorten it")
         records = _ImageFiles(root)
         catalogue = catalogued(
             records,

@@ -5,6 +5,7 @@ import numpy as np
 from ddl_jax import config as config_lib
 from ddl_jax.data import synthetic_faces, tfds_source
 from ddl_jax.data.domain_rules import assign_domains
+from ddl_jax.data.exclude import left_out
 from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.list_source import ListSource
 from ddl_jax.data.recordio_source import RecordIOSource
@@ -29,7 +30,7 @@ def open_source(
         raise UserError(
             f"{setting}.path: {data.path!r} cannot be used: {error.strerror or error}"
         ) from error
-    source = select_identities(whole, data.identities, f"{setting}.identities")
+    source = _chosen(whole, data, setting)
     if not (data.domain_rules or data.metadata):
         return source
     paths = source.index.paths.tolist()
@@ -55,12 +56,26 @@ def _open_whole(data: config_lib.Data, synthetic: config_lib.Synthetic) -> Sourc
     return tfds_source.TfdsSource(builder, data.split)
 
 
+def _chosen(whole: Source, data: config_lib.Data, setting: str) -> Source:
+    """The identities of the settings, without the images that are excluded."""
+    index, paths = whole.index, whole.index.paths.tolist()
+    excluded = left_out(data.exclude, index.identities.tolist(), paths, f"{setting}.exclude")
+    source = select_identities(whole, data.identities, f"{setting}.identities")
+    if not data.exclude:
+        return source
+    kept = np.flatnonzero(~np.isin(source.index.paths, index.paths[excluded]))
+    if not len(kept):
+        raise UserError(f"{setting}.exclude leaves out all images of {setting}.identities")
+    return Subset(source, kept)
+
+
 def _open_folder(data: config_lib.Data, setting: str) -> ImageFolderSource:
     # Identities are chosen inside: images of others need not be readable, nor be read.
     return ImageFolderSource(
         data.path,
         identities=data.identities,
         setting=setting,
+        exclude=data.exclude,
         domain_rules=data.domain_rules,
         metadata=data.metadata,
         domain_column=data.domain_column,
