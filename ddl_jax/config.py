@@ -75,6 +75,7 @@ class Batch:
     domains: tuple[str, ...] = ()  # images: those used, all when empty; ddl: teacher, then students
     pairs: str = "same_domain"  # a student's positive pairs: same_domain or easy_hard
     pairs_per_identity: int = 16  # at most, in each domain
+    pairs_file: str = ""  # a CSV of positive pairs (domain,first,second) in place of pairs made
     flip: bool = True  # each image mirrored with probability one half
 
 
@@ -444,7 +445,7 @@ def variant(config: Config, name: str) -> Config:
         config.evaluation.batch_size = 32
         config.evaluation.pairs = config.evaluation.protocols = ()
         config.optimizer.warmup_steps, config.optimizer.drop_steps = 0, (1,)
-        config.init_from = InitFrom()
+        config.batch.pairs_file, config.init_from = "", InitFrom()
     return config
 
 
@@ -662,6 +663,7 @@ def _validate_together(config: Config) -> None:
         for key in ("heads", "softmax_images", *of_ddl):
             if _get(config.loss, key) != _get(default, key):
                 raise UserError(f"config.loss.{key} is for batches of config.batch.kind=ddl")
+    _validate_pairs(config.batch)
     domains = config.batch.domains
     if len(set(domains)) != len(domains):
         raise UserError(f"config.batch.domains is {domains}; name every domain once")
@@ -737,6 +739,19 @@ def protocol_entries(entries: Sequence[str]) -> list[ProtocolEntry]:
             raise UserError(f"config.evaluation.protocols: {one.kind!r} is taken; choose another")
         found[one.kind, one.variant] = one
     return list(found.values())
+
+
+def _validate_pairs(batch: Batch) -> None:
+    """A file of pairs for a batch that has none, or beside settings of pairs that are made."""
+    if not batch.pairs_file:
+        return
+    if batch.kind == "images":
+        raise UserError("config.batch.pairs_file is for batches of config.batch.kind=ddl")
+    if batch.pairs_per_identity != Batch().pairs_per_identity:
+        raise UserError(
+            "config.batch.pairs_per_identity is for pairs that are made; config.batch.pairs_file "
+            "is taken as it is"
+        )
 
 
 def _validate_distillation(options: Distillation, batch_size: int) -> None:

@@ -261,6 +261,11 @@ DDL_GROUPS = {
         ({"data.domain_rules": ("=easy",)}, "write PATTERN=DOMAIN"),
         ({"evaluation.data.domain_rules": ("*=",)}, "config.evaluation.data.domain_rules"),
         ({"batch.domains": ("easy", "easy")}, "name every domain once"),
+        ({"batch.pairs_file": "a.csv"}, "config.batch.pairs_file is for batches of"),
+        (
+            {"batch.kind": "ddl", "batch.pairs_file": "a.csv", "batch.pairs_per_identity": 4},
+            "pairs_per_identity is for pairs that are made",
+        ),
         ({"batch.kind": "ddl"}, "at least one student"),
         ({"batch.kind": "ddl", "batch.domains": ("easy",)}, "at least one student"),
         ({"loss.distillation.nodes": 1}, "2 or more nodes"),

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import logging
 import os
+from collections.abc import Callable
 
 import numpy as np
 from etils import epath
@@ -17,16 +18,22 @@ from ddl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
+# Tells of candidates `[n, 2]` (record numbers) which may become positive pairs, `[n]` bool.
+Accept = Callable[[np.ndarray], np.ndarray]
+
 # For each domain the record numbers `[n, 2]` of its positive pairs.
 Pairs = dict[str, np.ndarray]
 
 
-def make_pairs(index: RecordIndex, batch: config_lib.Batch, seed: int) -> Pairs:
+def make_pairs(
+    index: RecordIndex, batch: config_lib.Batch, seed: int, accept: Accept | None = None
+) -> Pairs:
     """Positive pairs of every domain of the batch, teacher first.
 
     A teacher's pair is two easy images of an identity. A student's is two images of its domain
     ("same_domain"), or an easy image and one of its domain ("easy_hard"). Of an identity with more
-    than `pairs_per_identity` pairs in a domain a random choice is kept.
+    than `pairs_per_identity` pairs in a domain a random choice is kept, of those that `accept`
+    takes; None takes all.
 
     Raises:
       UserError: a domain without any positive pair.
@@ -35,15 +42,19 @@ def make_pairs(index: RecordIndex, batch: config_lib.Batch, seed: int) -> Pairs:
     for number, domain in enumerate(batch.domains):
         firsts = easy if batch.pairs == "easy_hard" else domain
         rng = np.random.default_rng(random_key("pairs", seed, number))
+        candidates_by_identity = _candidates(index, firsts, domain)
+        if accept is not None:
+            candidates_by_identity = (rows[accept(rows)] for rows in candidates_by_identity)
         kept = [
             candidates[rng.permutation(len(candidates))[: batch.pairs_per_identity]]
-            for candidates in _candidates(index, firsts, domain)
+            for candidates in candidates_by_identity
             if len(candidates)
         ]
         if not kept:
+            outliers = "" if accept is None else ", or only pairs that are taken for outliers"
             raise UserError(
                 f"domain {domain!r} has no positive pair ({batch.pairs}): no identity has the two "
-                f"images for one; {_domains_there(index)}"
+                f"images for one{outliers}; {_domains_there(index)}"
             )
         pairs[domain] = np.concatenate(kept)
     return pairs
@@ -118,13 +129,19 @@ def read_pairs(path: epath.Path, index: RecordIndex, batch: config_lib.Batch) ->
 def load_or_make_pairs(
     index: RecordIndex, batch: config_lib.Batch, seed: int, directories: list[epath.Path]
 ) -> tuple[Pairs, epath.Path | None]:
-    """The pairs kept in the first of the directories that has them; made anew if none has.
+    """The pairs of `batch.pairs_file`; without one those kept in the first of the directories that
+    has them, made anew if none has.
 
     Their file's name tells data and settings apart, so that a file never serves another run's.
 
     Returns:
       The pairs, and the file they come from (None when they were made).
     """
+    if batch.pairs_file:
+        path = epath.Path(batch.pairs_file)
+        if not path.is_file():
+            raise UserError(f"config.batch.pairs_file: no file {batch.pairs_file!r}; give a CSV")
+        return read_pairs(path, index, batch), path
     for directory in directories:
         path = directory / pairs_name(index, batch, seed)
         if path.exists():

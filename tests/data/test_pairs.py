@@ -57,6 +57,35 @@ def test_the_teacher_is_the_first_domain_whatever_its_name(index):
     assert _sets(pairs["easy"]) == {(3, 1), (3, 4), (3, 6), (0, 2), (5, 2), (7, 8)}
 
 
+def test_outliers_are_dropped_before_the_choice(index):
+    def apart(rows: np.ndarray) -> np.ndarray:
+        return np.abs(rows[:, 0] - rows[:, 1]) >= 3
+
+    one = dataclasses.replace(BATCH, pairs_per_identity=1)
+    for seed in range(5):
+        pairs = pairs_lib.make_pairs(index, one, seed, apart)
+        # Of a's easy pairs (1, 4), (1, 6) and (4, 6) the last is none, and never uses up the place.
+        assert _sets(pairs["easy"]) <= {(1, 4), (1, 6)} and len(pairs["easy"]) == 1
+        assert _sets(pairs["hard"]) == {(0, 5)}
+    with pytest.raises(UserError, match="'hard' has no positive pair .* taken for outliers"):
+        pairs_lib.make_pairs(index, BATCH, 0, lambda rows: rows[:, 1] - rows[:, 0] < 5)
+
+
+def test_a_named_file_takes_the_place_of_pairs_made(index, tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("domain,first,second\neasy,1.png,6.png\nhard,0.png,5.png\n")
+    batch = dataclasses.replace(BATCH, pairs_file=str(file))
+    pairs, path = pairs_lib.load_or_make_pairs(index, batch, 0, [])
+    assert path == epath.Path(file)
+    assert {domain: rows.tolist() for domain, rows in pairs.items()} == {
+        "easy": [[1, 6]],
+        "hard": [[0, 5]],
+    }
+    batch = dataclasses.replace(BATCH, pairs_file="none.csv")
+    with pytest.raises(UserError, match="no file 'none.csv'"):
+        pairs_lib.load_or_make_pairs(index, batch, 0, [])
+
+
 @pytest.mark.parametrize("how", ["same_domain", "easy_hard"])
 def test_an_identity_gets_no_more_pairs_than_allowed(how):
     index = _index(*["a easy", "a hard"] * 5, *["b easy", "b hard"] * 2)
