@@ -11,6 +11,7 @@ from ddl_jax.errors import UserError
 # one that is asked for is imported.
 _COMMANDS = {
     "prepare": "ddl_jax.data.prepare_command",
+    "split": "ddl_jax.data.split_command",
 }
 
 

@@ -17,9 +17,9 @@ from ddl_jax.evaluation.embedding import embed
 from ddl_jax.interop import TorchWeights, read_torch_backbone
 from ddl_jax.models import ModelCard
 from ddl_jax.training.checkpoint import Checkpoints, Meta, newest_step
+from ddl_jax.training.recognizer import TORCH
 from ddl_jax.training.state import TrainState, padded_classes
 
-_TORCH = (".pt", ".pth", ".ckpt")
 # Enough images for the mean of a class; one of a thousand images need not be embedded whole.
 _IMAGES_OF_CLASS = 32
 
@@ -49,7 +49,7 @@ def check(config: Config, card: ModelCard) -> Start:
     path = config.init_from.path
     if not epath.Path(path).exists():
         raise UserError(f"config.init_from.path: no {path!r}; give a work directory or a .pt file")
-    if path.endswith(_TORCH):
+    if path.endswith(TORCH):
         if config.init_from.head == "keep":
             raise UserError(
                 f"config.init_from.head is 'keep' but {path} has no class centres of ours; "
@@ -61,7 +61,7 @@ def check(config: Config, card: ModelCard) -> Start:
     if not epath.Path(path).is_dir():
         raise UserError(
             f"config.init_from.path: {path!r} is a file; give a work directory, or weights that "
-            f"end in {', '.join(_TORCH)}"
+            f"end in {', '.join(TORCH)}"
         )
     with Checkpoints(path, read_only=True) as checkpoints:
         step = newest_step(path, checkpoints)

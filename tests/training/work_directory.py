@@ -5,6 +5,7 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ddl_jax import config as config_lib
 from ddl_jax import losses, parallel
@@ -15,9 +16,17 @@ from ddl_jax.training.state import TrainState, init_state, make_card, make_modul
 
 from ..random_values import random_values
 
+_OFFSETS = ("bias", "mean")
 
-def write_work_directory(workdir: pathlib.Path, network: str = "iresnet_tiny") -> TrainState:
-    """Writes the state of step 7: a network for BGR images of 32x32, 16 numbers an embedding."""
+
+def write_work_directory(
+    workdir: pathlib.Path, network: str = "iresnet_tiny", *, centred: bool = False
+) -> TrainState:
+    """Writes the state of step 7: a network for BGR images of 32x32, 16 numbers an embedding.
+
+    Its values are random, different in every array. With `centred`, biases and means are 0, and
+    unlike images have unlike embeddings.
+    """
     config = Config(devices=1)
     config.model.name, config.model.embedding_size = network, 16
     config.model.input_size, config.model.colour = (32, 32), "BGR"
@@ -29,6 +38,8 @@ def write_work_directory(workdir: pathlib.Path, network: str = "iresnet_tiny") -
         lambda: init_state(config, module, card, optimizer, classes=3, mesh=mesh)
     )
     state = random_values(shapes)
+    if centred:
+        state = jax.tree_util.tree_map_with_path(_without_offset, state)
     state = jax.device_put(state, parallel.shardings(mesh, state)).replace(step=jnp.int32(7))
     workdir.mkdir(exist_ok=True)
     config_path(workdir).write_text(config_lib.to_json(config))
@@ -39,3 +50,9 @@ def write_work_directory(workdir: pathlib.Path, network: str = "iresnet_tiny") -
         )
         checkpoints.save(state, meta)
     return state
+
+
+def _without_offset(path: tuple, value: np.ndarray) -> np.ndarray:
+    return (
+        np.zeros_like(value) if jax.tree_util.keystr(path[-1:], simple=True) in _OFFSETS else value
+    )

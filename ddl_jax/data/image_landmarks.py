@@ -1,0 +1,35 @@
+"""The five landmarks of every image of a data set, as an array."""
+
+import numpy as np
+
+from ddl_jax.data.landmarks import read_landmarks
+from ddl_jax.data.source import RecordIndex
+from ddl_jax.errors import UserError
+
+
+def image_landmarks(file: str, index: RecordIndex) -> np.ndarray:
+    """Landmarks of every image -> `[n, 5, 2]`, NaN for an image without any.
+
+    Of several faces the one with the longest way from its eyes to its mouth is taken, which turning
+    a head does not shorten: a data set's image is of one person, others stand behind.
+
+    Args:
+      file: a file or folder that `read_landmarks` reads.
+      index: whose paths it names.
+
+    Raises:
+      UserError: a file that cannot be read, or that names none of the images.
+    """
+    landmarks = read_landmarks(file)
+    found = np.full((len(index), 5, 2), np.nan)
+    for row, path in enumerate(index.paths.tolist()):
+        faces = landmarks.of(path)
+        if len(faces):
+            heights = np.linalg.norm(faces[:, 3:].mean(axis=1) - faces[:, :2].mean(axis=1), axis=1)
+            found[row] = faces[heights.argmax()]
+    if np.isnan(found).all():
+        raise UserError(
+            f"--landmarks: {file} names none of the images; it has {landmarks.some_path()!r}, the "
+            f"data {str(index.paths[0])!r}"
+        )
+    return found

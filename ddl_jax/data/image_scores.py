@@ -1,0 +1,76 @@
+"""What the pixels of an image tell about how hard it is."""
+
+import concurrent.futures
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from ddl_jax.data.decode import decode_image, fit
+from ddl_jax.data.source import Source
+
+# Images are brought to one size first: the Laplacian of a large one would be that of its noise.
+_SIZE = (112, 112)
+
+
+def _resolution(image: np.ndarray, grey: np.ndarray) -> float:
+    """Pixels of the shorter side of the stored image."""
+    del grey
+    return min(image.shape[:2])
+
+
+def _sharpness(image: np.ndarray, grey: np.ndarray) -> float:
+    """Variance of the Laplacian: low for a blurred or enlarged image, or one without contrast."""
+    del image
+    return cv2.Laplacian(grey, cv2.CV_64F).var()
+
+
+def _brightness(image: np.ndarray, grey: np.ndarray) -> float:
+    """Mean grey level, 0 to 255."""
+    del image
+    return grey.mean()
+
+
+def _symmetry(image: np.ndarray, grey: np.ndarray) -> float:
+    """Correlation of the image with its mirror image, -1 to 1; of one grey level 1.
+
+    An aligned frontal face is nearly its own mirror image and a profile is not: a yaw for data
+    without landmarks. Light from one side lowers it too.
+    """
+    del image
+    centred = grey - grey.mean(dtype=np.float64)
+    power = np.sum(centred * centred)
+    return np.sum(centred * centred[:, ::-1]) / power if power else 1.0
+
+
+_SCORES = {
+    "resolution": _resolution,
+    "sharpness": _sharpness,
+    "brightness": _brightness,
+    "symmetry": _symmetry,
+}
+IMAGE_SCORES = tuple(_SCORES)
+
+
+def image_scores(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Scores of every record, `{name: [n] float64}`.
+
+    Args:
+      source: the images.
+      names: of `IMAGE_SCORES`.
+
+    Raises:
+      UserError: an image that cannot be decoded.
+    """
+    if not names:
+        return {}
+
+    def score(number: int) -> list[float]:
+        record = source[number]
+        image = decode_image(record["image"], record["path"])
+        grey = cv2.cvtColor(fit(image, _SIZE), cv2.COLOR_RGB2GRAY)
+        return [float(_SCORES[name](image, grey)) for name in names]
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        table = np.array(list(pool.map(score, range(len(source)))), np.float64)
+    return dict(zip(names, table.reshape(-1, len(names)).T))

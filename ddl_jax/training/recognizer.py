@@ -1,0 +1,100 @@
+"""A trained network to look at data with: of a work directory of ours, or of a PyTorch file."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from etils import epath
+
+from ddl_jax import parallel
+from ddl_jax.data.source import Source
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.embedding import embed
+from ddl_jax.interop import read_torch_backbone
+from ddl_jax.models import ModelCard, create_backbone
+from ddl_jax.training.checkpoint import load_checkpoint
+
+TORCH = (".pt", ".pth", ".ckpt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which network.
+
+    Attributes:
+      path: a work directory of ours, or a file of PyTorch's.
+      step: of a work directory; None for the newest.
+      network, input_size, colour, mean, deviation: of a file of PyTorch's, as in a model card;
+        None for what the names of its tensors tell.
+    """
+
+    path: str
+    step: int | None = None
+    network: str | None = None
+    input_size: tuple[int, int] | None = None
+    colour: str | None = None
+    mean: tuple[float, float, float] | None = None
+    deviation: tuple[float, float, float] | None = None
+
+
+class Recognizer(NamedTuple):
+    """A network with its weights, and what it expects of an image."""
+
+    module: nn.Module
+    variables: Any
+    card: ModelCard
+
+    def embed(self, source: Source) -> np.ndarray:
+        """Embeddings `[n, D]` of all images, each that of the image plus that of its mirror."""
+        mesh = parallel.make_mesh(jax.device_count())
+        return embed(self.module, self.variables, self.card, source, mesh=mesh)
+
+
+def load_recognizer(choice: Choice) -> Recognizer:
+    """Reads the network.
+
+    Raises:
+      UserError: nothing there, not a network, or a PyTorch file whose images nothing describes.
+    """
+    if not epath.Path(choice.path).exists():
+        raise UserError(f"--checkpoint: no {choice.path!r}; give a work directory or a .pt file")
+    if choice.path.endswith(TORCH):
+        return _of_torch(choice)
+    for name, value in vars(choice).items():
+        if name not in ("path", "step") and value is not None:
+            raise UserError(
+                f"--{name} is for a PyTorch file; the work directory {choice.path} has its own"
+            )
+    return Recognizer(*load_checkpoint(choice.path, choice.step))
+
+
+def _of_torch(choice: Choice) -> Recognizer:
+    if choice.step is not None:
+        raise UserError(f"--step is for a work directory; {choice.path} has one set of weights")
+    size = choice.input_size or (112, 112)
+    weights = read_torch_backbone(choice.path, choice.network, input_size=size)
+    origin = weights.origin
+    told = {
+        name: getattr(choice, name) or (getattr(origin, name) if origin.colour else None)
+        for name in ("colour", "mean", "deviation")
+    }
+    missing: Sequence[str] = [f"--{name}" for name, value in told.items() if value is None]
+    if missing:
+        raise UserError(
+            f"{choice.path} does not tell what its authors trained with; give {', '.join(missing)} "
+            "(colour RGB or BGR; mean and deviation R,G,B of pixels 0..255, 127.5 where they "
+            "scaled to -1..1)"
+        )
+    card = ModelCard(
+        network=weights.network,
+        input_size=size,
+        embedding_size=weights.variables["batch_stats"]["features"]["mean"].shape[0],
+        source=choice.path,
+        sha256=weights.sha256,
+        **told,
+    )
+    module = create_backbone(weights.network, embedding_size=card.embedding_size)
+    return Recognizer(module, weights.variables, card)

@@ -1,0 +1,170 @@
+"""`python -m ddl_jax.data split`: from images to the settings that train on its sets and pairs."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from ddl_jax import command_line
+from ddl_jax.config import parse
+from ddl_jax.data.__main__ import main
+from ddl_jax.training.prepare import prepare
+
+from .looked_at import write_people
+from .work_directory import write_work_directory
+
+
+def _split(*arguments: str) -> int:
+    return command_line.run(main, ["ddl_jax.data", "split", *arguments])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    path = tmp_path_factory.mktemp("place")
+    write_people(path / "faces", 12)
+    write_work_directory(path / "run", centred=True)
+    return path
+
+
+@pytest.fixture
+def here(place, monkeypatch, tmp_path):
+    monkeypatch.chdir(place)
+    return tmp_path
+
+
+def _rows(file) -> list[dict[str, str]]:
+    with file.open() as text:
+        return list(csv.DictReader(text))
+
+
+def test_a_split_is_measured_and_trains(here, capsys):
+    rules = "--rules=night:brightness<40%"  # 2 of 5 images of everybody are dark
+    network = ("--checkpoint=run", "--scores=similarity", "--minimum_similarity=0")
+    assert _split("--path=faces", f"--out={here}/out", rules, *network) == 0
+    told = capsys.readouterr().out
+    rows = _rows(here / "out/split.csv")
+    assert list(rows[0]) == ["path", "domain", "brightness", "similarity"] and len(rows) == 60
+    for row in rows:
+        assert row["domain"] == ("night" if "hard" in row["path"] else "easy")
+        assert 0 < float(row["brightness"]) < 255 and -1 <= float(row["similarity"]) <= 1
+    assert "easy: 36 images of 12 identities, 36 positive pairs of 12" in told
+    assert "night: 24 images of 12 identities, 12 positive pairs of 12" in told
+    assert "a DDL batch may have up to 12 rows" in told
+    assert "| domains/night | gap |" in told and "\nnight: " in told and "E[S+] - E[S-]" in told
+    assert "ATTENTION" not in told  # similarity is written, no rule looks at it
+    page = (here / "out/report.html").read_text()
+    assert "data:image/png" in page and "positive divergence" in page
+    # The printed settings are the trainer's.
+    settings = told[told.index("--config.data.") :].replace("\\\n", "").split()
+    (here / "any.py").write_text(
+        "from ddl_jax.config import Config, Model\n"
+        "def get_config():\n"
+        "    model = Model('iresnet_tiny', embedding_size=16, input_size=(32, 32))\n"
+        "    config = Config(batch_size=8, devices=1, model=model)\n"
+        "    config.evaluation.every = -1\n"
+        "    return config\n"
+    )
+    arguments = ["train.py", f"--config={here}/any.py", f"--workdir={here}/trained", *settings]
+    run = prepare(parse(arguments).config, here / "trained")
+    assert run.pairs_file.name == "pairs.csv" and list(run.pairs) == ["easy", "night"]
+    assert {len(pairs) for pairs in run.pairs.values()} == {36, 12}
+    assert run.source.index.domains.tolist() == [row["domain"] for row in rows]
+
+
+def test_outliers_are_counted_and_left_out(here, capsys):
+    given = ("--path=faces", "--rules=night:brightness<40%", "--checkpoint=run")
+    assert _split(*given, f"--out={here}/all", "--pairs=easy_hard") == 0
+    capsys.readouterr()
+    assert (
+        _split(*given, f"--out={here}/some", "--pairs=easy_hard", "--minimum_similarity=0.9") == 0
+    )
+    told = capsys.readouterr().out
+    sizes = [len(_rows(here / name / "pairs.csv")) for name in ("all", "some")]
+    assert sizes[0] == 36 + 72  # 3 pairs of easy images, 6 of an easy and a hard one
+    assert f"{sizes[0] - sizes[1]} of 108 possible pairs are below the similarity 0.9" in told
+    assert 0 < sizes[1] < sizes[0]
+
+
+def test_a_rule_about_the_network_is_warned_of(here, capsys):
+    rules = "--rules=hard:similarity<40%,other:norm>90%"
+    assert _split("--path=faces", f"--out={here}/out", rules, "--checkpoint=run") == 0
+    told = capsys.readouterr().out
+    assert "ATTENTION: the rules look at similarity and norm under this very network" in told
+
+
+def test_without_a_network_sets_and_pairs_are_made(here, capsys):
+    write_people(here / "faces", 2)
+    lines = ["path,quality", "1/hard-0.png,0.1", "1/hard-1.png,0.2", "1/easy-0.png,"]
+    (here / "table.csv").write_text("\n".join(lines))
+    eyes = "38 50 74 50 {} 72 42 92 70 92"
+    (here / "points.txt").write_text(
+        "".join(f"2/hard-{n}.png {eyes.format(x)}\n" for n, x in enumerate((56, 73)))
+        + "".join(f"1/{d}-0.png {eyes.format(57)}\n" for d in ("easy", "hard"))
+    )
+    rules = "--rules=poor:quality<0.5,turned:yaw>30"
+    more = (f"--table={here}/table.csv", f"--landmarks={here}/points.txt", "--scores=roll")
+    given = (f"--path={here}/faces", f"--out={here}/out", rules, *more)
+    assert _split(*given) == 2  # one turned image makes no pair
+    assert "domain 'turned' has no positive pair" in capsys.readouterr().err
+    assert not (here / "out").exists()
+    assert _split(*given, "--domains=easy,poor") == 0
+    told = capsys.readouterr().out
+    assert "turned: 1 images of 1 identities, not trained on" in told
+    assert "quality: 1% 0.101" in told and "8 images have none" in told
+    rows = {row["path"]: row for row in _rows(here / "out/split.csv")}
+    assert sorted(p for p, row in rows.items() if row["domain"] == "poor") == [
+        "1/hard-0.png",
+        "1/hard-1.png",
+    ]
+    assert rows["2/hard-1.png"]["domain"] == "turned"
+    # tan(yaw) = 17 / 18: the nose stands 17 right of the middle of the eyes, which are 36 apart.
+    np.testing.assert_allclose(
+        float(rows["2/hard-1.png"]["yaw"]), np.degrees(np.arctan2(17, 18)), rtol=1e-4
+    )
+    assert rows["1/easy-1.png"]["yaw"] == rows["1/easy-1.png"]["quality"] == ""
+    assert sorted(path.name for path in (here / "out").iterdir()) == ["pairs.csv", "split.csv"]
+
+
+HARD = "--rules=hard:brightness<40%"
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--out=OUT"], "--path is missing"),
+        (["--path=faces"], "--out is missing"),
+        (["more", "--path=faces", "--out=OUT"], "takes flags only, not 'more'"),
+        (["--path=faces", "--out=OUT"], "are of domain 'easy': give --rules"),
+        (["--path=faces", "--out=OUT", "--rules=hard:beauty>1"], "no score 'beauty'"),
+        (["--path=faces", "--out=OUT", "--rules=hard:yaw>1"], "needs --landmarks"),
+        (["--path=faces", "--out=OUT", "--rules=hard:norm<9"], "needs --checkpoint"),
+        (["--path=faces", "--out=OUT", "--rules=hard"], "write NAME:SCORE<NUMBER"),
+        (["--path=faces", "--out=OUT", HARD, "--step=1"], "give --checkpoint too"),
+        (["--path=faces", "--out=OUT", HARD, "--minimum_similarity=0"], "needs --checkpoint"),
+        (["--path=faces", "--out=OUT", HARD, "--minimum_similarity=2"], "minimum_similarity"),
+        (["--path=faces", "--out=OUT", HARD, "--pairs=any"], "choose one of same_domain, easy_h"),
+        (["--path=faces", "--out=OUT", HARD, "--domains=easy,dark"], "--domains names 'dark'"),
+        (["--path=faces", "--out=OUT", HARD, "--domains=hard,hard"], "name every domain once"),
+        (["--path=faces", "--out=OUT", HARD, "--table=no.csv", "--scores=x"], "no file 'no.csv'"),
+        (["--path=faces", "--out=OUT", HARD, "--checkpoint=no"], "--checkpoint: no 'no'"),
+        (
+            ["--path=faces", "--out=OUT", HARD, "--checkpoint=run", "--colour=RGB"],
+            "--colour is for a PyTorch file",
+        ),
+        (["--path=faces", "--out=OUT", HARD, "--checkpoint=run", "--mean=1,2"], "give 3 numbers"),
+        (["--source=synthetic_faces", "--path=x", "--out=OUT", HARD], "give --source=tfds"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_file(here, capsys, arguments, told):
+    assert _split(*(a.replace("OUT", f"{here}/out") for a in arguments)) == 2
+    printed = capsys.readouterr()
+    assert told in printed.err and printed.err.count("\n") == 1 and not printed.out
+    assert not any(here.iterdir())
+
+
+def test_an_edited_split_is_never_overwritten(here, capsys):
+    (here / "out").mkdir()
+    (here / "out/split.csv").write_text("edited")
+    assert _split("--path=faces", f"--out={here}/out", HARD) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert (here / "out/split.csv").read_text() == "edited"
