@@ -30,6 +30,7 @@ ALLOWED = {
 # knows them, which worker processes import.
 PROGRAMS = {
     "data/split_command.py": {"training"},
+    "data/audit_command.py": {"training"},
 }
 # What a room may import from outside, next to the standard library; None: anything.
 LIBRARIES = {

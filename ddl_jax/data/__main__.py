@@ -12,6 +12,7 @@ from ddl_jax.errors import UserError
 _COMMANDS = {
     "prepare": "ddl_jax.data.prepare_command",
     "split": "ddl_jax.data.split_command",
+    "audit": "ddl_jax.data.audit_command",
 }
 
 

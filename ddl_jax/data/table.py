@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 from etils import epath
 
@@ -40,3 +41,18 @@ def read_table(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, 
         raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except csv.Error as error:
         raise UserError(f"{path} line {table.line_num + 1}: {error}; correct it") from error
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """The text of a CSV file. Fractions get six digits; NaN, for none, becomes an empty cell."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return f"{value:.6g}" if math.isfinite(value) else ""

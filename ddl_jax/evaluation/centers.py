@@ -41,6 +41,39 @@ class LabelCheck(NamedTuple):
         return self.own - self.other
 
 
+# A wrong label turns the margin around: an image lies as far on the other's side as on its own.
+# Hard images of the right label lie around 0: a bound near that mirror image keeps them.
+_MIRRORED = 0.75
+_SURE = 0.05  # of all people, those whose halves may be less alike than what counts as one person
+
+
+def wrong_label_margin(check: LabelCheck) -> float:
+    """The margin below which a label is taken for wrong: -0.75 times the median margin.
+
+    Raises:
+      ValueError: the median is not above 0, so that margins say nothing.
+    """
+    median = float(np.median(check.margin[np.isfinite(check.own)]))
+    if not median > 0:
+        raise ValueError(
+            f"half of the images are nearer to another identity than to their own (median margin "
+            f"{median:.3f}): give a network that knows such images"
+        )
+    return -_MIRRORED * median
+
+
+def same_person_similarity(unit: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> float:
+    """The cosine from which two centres are taken for one person: 95 % of halves have more.
+
+    Raises:
+      ValueError: no identity has two images.
+    """
+    halves = half_similarities(unit, labels, seed=seed)
+    if not len(halves):
+        raise ValueError("no identity has two images, whose similarity would tell")
+    return float(np.quantile(halves, _SURE))
+
+
 def identity_centers(unit: np.ndarray, labels: np.ndarray, identities: int) -> np.ndarray:
     """Centres `[identities, D]` of length 1; a zero row for an identity without an image."""
     return unit_rows(_sums(unit, labels, identities))
