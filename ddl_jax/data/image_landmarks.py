@@ -25,11 +25,15 @@ def image_landmarks(file: str, index: RecordIndex) -> np.ndarray:
     for row, path in enumerate(index.paths.tolist()):
         faces = landmarks.of(path)
         if len(faces):
-            heights = np.linalg.norm(faces[:, 3:].mean(axis=1) - faces[:, :2].mean(axis=1), axis=1)
-            found[row] = faces[heights.argmax()]
+            found[row] = faces[eyes_to_mouth(faces).argmax()]
     if np.isnan(found).all():
         raise UserError(
             f"--landmarks: {file} names none of the images; it has {landmarks.some_path()!r}, the "
             f"data {str(index.paths[0])!r}"
         )
     return found
+
+
+def eyes_to_mouth(points: np.ndarray) -> np.ndarray:
+    """Pixels from the middle of the eyes to that of the mouth, `[n, 5, 2]` -> `[n]`."""
+    return np.linalg.norm(points[:, 3:].mean(axis=1) - points[:, :2].mean(axis=1), axis=1)

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from ddl_jax.data.image_landmarks import image_landmarks
+from ddl_jax.data.image_landmarks import eyes_to_mouth, image_landmarks
 from ddl_jax.data.image_scores import IMAGE_SCORES, image_scores
 from ddl_jax.data.pose import head_pose
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
 
-POSE_SCORES = ("yaw", "roll")  # degrees to either side: 0 is straight
+# Degrees to either side, 0 is straight; pixels from the eyes to the mouth, in the photo that the
+# landmarks are of: what an image had before it was brought to the size of all.
+LANDMARK_SCORES = ("yaw", "roll", "face_size")
 NETWORK_SCORES = ("norm", "similarity")
 
 
@@ -23,11 +25,11 @@ def check_scores(names: Sequence[str], *, landmarks: str, table: str, network: b
       UserError: names the first, and what it needs.
     """
     for name in names:
-        if name in POSE_SCORES and not landmarks:
-            raise UserError(f"the score {name!r} needs --landmarks=FILE; symmetry does without")
+        if name in LANDMARK_SCORES and not landmarks:
+            raise UserError(f"the score {name!r} needs --landmarks=FILE")
         if name in NETWORK_SCORES and not network:
             raise UserError(f"the score {name!r} needs --checkpoint, a network")
-        known = (*IMAGE_SCORES, *POSE_SCORES, *NETWORK_SCORES)
+        known = (*IMAGE_SCORES, *LANDMARK_SCORES, *NETWORK_SCORES)
         if name not in known and not table:
             raise UserError(
                 f"no score {name!r}; choose of {', '.join(known)}, or give --table=FILE.csv with a "
@@ -42,18 +44,19 @@ def read_scores(
 
     Args:
       source: the images.
-      names: those of pixels (`image_scores`), of pose, or columns of `table`.
-      landmarks: a file of them, for yaw and roll.
+      names: those of pixels (`image_scores`), of landmarks, or columns of `table`.
+      landmarks: a file of them, for yaw, roll and face_size.
       table: a CSV with a column `path` and columns of numbers.
 
     Raises:
       UserError: an image or file that cannot be read.
     """
     found = image_scores(source, [name for name in names if name in IMAGE_SCORES])
-    if any(name in POSE_SCORES for name in names):
-        angles = head_pose(image_landmarks(landmarks, source.index))
-        found |= {name: np.abs(degrees) for name, degrees in zip(POSE_SCORES, angles)}
-    columns = [n for n in names if n not in (*IMAGE_SCORES, *POSE_SCORES, *NETWORK_SCORES)]
+    if any(name in LANDMARK_SCORES for name in names):
+        points = image_landmarks(landmarks, source.index)
+        yaw, roll = map(np.abs, head_pose(points))
+        found |= dict(zip(LANDMARK_SCORES, (yaw, roll, eyes_to_mouth(points))))
+    columns = [n for n in names if n not in (*IMAGE_SCORES, *LANDMARK_SCORES, *NETWORK_SCORES)]
     if columns:
         found |= _columns(table, columns, source.index)
     return {name: found[name] for name in names if name in found}

@@ -102,12 +102,12 @@ def test_without_a_network_sets_and_pairs_are_made(here, capsys):
         + "".join(f"1/{d}-0.png {eyes.format(57)}\n" for d in ("easy", "hard"))
     )
     rules = "--rules=poor:quality<0.5,turned:yaw>30"
-    more = (f"--table={here}/table.csv", f"--landmarks={here}/points.txt", "--scores=roll")
-    given = (f"--path={here}/faces", f"--out={here}/out", rules, *more)
-    assert _split(*given) == 2  # one turned image makes no pair
+    files = (f"--table={here}/table.csv", f"--landmarks={here}/points.txt")
+    given = (f"--path={here}/faces", f"--out={here}/out", rules, "--scores=roll,face_size")
+    assert _split(*given, *files) == 2  # one turned image makes no pair
     assert "domain 'turned' has no positive pair" in capsys.readouterr().err
     assert not (here / "out").exists()
-    assert _split(*given, "--domains=easy,poor") == 0
+    assert _split(*given, *files, "--domains=easy,poor") == 0
     told = capsys.readouterr().out
     assert "turned: 1 images of 1 identities, not trained on" in told
     assert "quality: 1% 0.101" in told and "8 images have none" in told
@@ -121,6 +121,7 @@ def test_without_a_network_sets_and_pairs_are_made(here, capsys):
     np.testing.assert_allclose(
         float(rows["2/hard-1.png"]["yaw"]), np.degrees(np.arctan2(17, 18)), rtol=1e-4
     )
+    assert float(rows["2/hard-1.png"]["face_size"]) == 42  # from 50 to 92
     assert rows["1/easy-1.png"]["yaw"] == rows["1/easy-1.png"]["quality"] == ""
     assert sorted(path.name for path in (here / "out").iterdir()) == ["pairs.csv", "split.csv"]
 
