@@ -47,6 +47,7 @@ def _define(values: flags.FlagValues) -> None:
     text("landmarks", "", "A file or folder of five landmarks an image, for yaw and roll.")
     text("table", "", "A CSV with a column `path`; its other columns are scores.")
     words("domains", "Of training, the teacher first; easy and then all others.")
+    text("train_identities", "", "Of whom pairs are made, as --identities; all of these.")
     text("pairs", "same_domain", "Of a hard domain: same_domain or easy_hard.")
     flags.DEFINE_integer(
         "pairs_per_identity", 16, "At most, in each domain.", lower_bound=1, flag_values=values
@@ -75,6 +76,7 @@ def _split(values: flags.FlagValues) -> str:
         landmarks=values.landmarks,
         table=values.table,
         domains=tuple(values.domains),
+        train_identities=values.train_identities,
         pairs=values.pairs,
         pairs_per_identity=values.pairs_per_identity,
         minimum_similarity=values.minimum_similarity,

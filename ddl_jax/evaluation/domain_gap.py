@@ -64,8 +64,8 @@ class DomainGap:
         return (
             f"{word}: E[S+] - E[S-] is {self.easy:.3f} in the easy domain and {self.hard:.3f} "
             f"here, a gap of {self.gap:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}); "
-            f"KL(easy||hard) is {self.positive_divergence:.2f} of genuine and "
-            f"{self.negative_divergence:.2f} of impostor similarities; {self.shared} identities "
+            f"KL(easy||hard) is {self.positive_divergence:.3f} of genuine and "
+            f"{self.negative_divergence:.3f} of impostor similarities; {self.shared} identities "
             "have images of both"
         )
 

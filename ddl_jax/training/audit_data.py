@@ -14,7 +14,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation import centers
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.similarity import unit_rows
-from ddl_jax.training.recognizer import Choice, Recognizer, load_recognizer
+from ddl_jax.training.recognizer import Choice, Recognizer, load_recognizer, trained_on_warning
 
 LABELS, DUPLICATES, OVERLAP, EXCLUDE = "labels.csv", "duplicates.csv", "overlap.csv", "exclude.txt"
 
@@ -112,9 +112,11 @@ def audit_data(plan: Plan, out: epath.PathLike, choice: Choice) -> str:
     for name, text in files.items():
         write_atomically(out / name, text.encode())
     write_atomically(out / EXCLUDE, "".join(f"{line}\n" for line in excluded).encode())
+    warning = trained_on_warning(choice, plan.data, people.index)
     return "\n".join(
         [
             *told,
+            *filter(None, [warning]),
             f"Look at {', '.join(files)} in {out}, edit {EXCLUDE}, and train with",
             f"--config.data.exclude={out / EXCLUDE}",
         ]

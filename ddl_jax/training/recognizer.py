@@ -10,11 +10,13 @@ import numpy as np
 from etils import epath
 
 from ddl_jax import parallel
-from ddl_jax.data.source import Source
+from ddl_jax.config import Data, Synthetic
+from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import embed
 from ddl_jax.interop import read_torch_backbone
 from ddl_jax.models import ModelCard, create_backbone
+from ddl_jax.training import identities
 from ddl_jax.training.checkpoint import load_checkpoint
 
 TORCH = (".pt", ".pth", ".ckpt")
@@ -98,3 +100,15 @@ def _of_torch(choice: Choice) -> Recognizer:
     )
     module = create_backbone(weights.network, embedding_size=card.embedding_size)
     return Recognizer(module, weights.variables, card)
+
+
+def trained_on_warning(choice: Choice, data: Data, index: RecordIndex) -> str:
+    """What to tell of images that the network was trained on; "" if of none, as far as is known."""
+    known = identities.Known.of(data, Synthetic(), index)
+    count = identities.seen(identities.trained_on(choice.path), known)
+    if not count:
+        return ""
+    return (
+        f"ATTENTION: {choice.path} was trained on {count} of the {index.classes} identities: what "
+        "it has learned by heart looks easy, wrong labels too; judge by a network that knows none"
+    )

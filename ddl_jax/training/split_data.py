@@ -11,7 +11,7 @@ from ddl_jax.data import pairs as pairs_lib
 from ddl_jax.data.index_file import index_table
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.scores import NETWORK_SCORES, check_scores, read_scores
-from ddl_jax.data.source import RecordIndex, Source
+from ddl_jax.data.source import RecordIndex, Source, chosen_identities
 from ddl_jax.data.split_rules import Rule, scores_of, split_domains
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.centers import own_similarities
@@ -23,8 +23,9 @@ from ddl_jax.evaluation.plots import plot_distributions
 from ddl_jax.evaluation.report import markdown_table, write_report
 from ddl_jax.evaluation.result import results_of
 from ddl_jax.evaluation.similarity import pair_cosines, unit_rows
-from ddl_jax.training.recognizer import Choice, load_recognizer
+from ddl_jax.training.recognizer import Choice, load_recognizer, trained_on_warning
 
+_NOT_TRAINED = ""
 INDEX, PAIRS, PICTURE, REPORT = "split.csv", "pairs.csv", "distributions.png", "report.html"
 
 
@@ -38,6 +39,7 @@ class Plan:
       scores: more scores to write into the index, beside those of the rules.
       landmarks, table: files that scores come from.
       domains: of training, teacher first; empty for easy and then all others by name.
+      train_identities: of whom pairs are made, the others being for tests; all when empty.
       pairs: "same_domain" or "easy_hard", as `config.batch.pairs`.
       pairs_per_identity: at most, in each domain.
       minimum_similarity: pairs below it are outliers; None keeps all.
@@ -50,6 +52,7 @@ class Plan:
     landmarks: str = ""
     table: str = ""
     domains: tuple[str, ...] = ()
+    train_identities: str = ""
     pairs: str = "same_domain"
     pairs_per_identity: int = 16
     minimum_similarity: float | None = None
@@ -84,18 +87,19 @@ def split_data(plan: Plan, out: epath.PathLike, choice: Choice | None = None) ->
         embeddings = recognizer.embed(source)
         scores |= _network_scores(embeddings, source.index, of_network)
     index = _split(source, plan, scores)
-    batch = _batch(plan, index)
-    pairs = pairs_lib.make_pairs(index, batch, plan.seed)
+    batch, training = _batch(plan, index), _training(plan, index)
+    pairs = pairs_lib.make_pairs(training, batch, plan.seed)
     if recognizer is None:
-        told = [_counts(index, batch, pairs), _quantiles(scores)]
+        told = [_counts(training, batch, pairs), _quantiles(scores)]
     else:
         _measured_rows(index, batch)  # refuses what cannot be measured before the long part
         embeddings = recognizer.embed(source) if embeddings is None else embeddings
-        pairs, dropped = _without_outliers(embeddings, index, batch, plan)
+        pairs, dropped = _without_outliers(embeddings, training, batch, plan)
         told = [
-            _counts(index, batch, pairs) + dropped,
+            _counts(training, batch, pairs) + dropped,
             _quantiles(scores),
             _compare(embeddings, index, batch, plan, out, recognizer.card.to_json()),
+            trained_on_warning(choice, plan.data, index),
         ]
     pairs_lib.write_pairs(_made(out) / PAIRS, index, pairs)
     write_atomically(out / INDEX, index_table(index, index.domains, scores).encode())
@@ -142,6 +146,15 @@ def _network_scores(
 def _split(source: Source, plan: Plan, scores: Mapping[str, np.ndarray]) -> RecordIndex:
     domains = split_domains(plan.rules, scores, source.index.domains)
     return dataclasses.replace(source.index, domains=domains)
+
+
+def _training(plan: Plan, index: RecordIndex) -> RecordIndex:
+    """The index in which the images of people who do not train are of no domain."""
+    chosen = chosen_identities(
+        index.identities.tolist(), plan.train_identities, "--train_identities"
+    )
+    trains = np.isin(index.identities, list(chosen))
+    return dataclasses.replace(index, domains=np.where(trains, index.domains, _NOT_TRAINED))
 
 
 def _batch(plan: Plan, index: RecordIndex) -> config_lib.Batch:
@@ -204,6 +217,8 @@ def _counts(index: RecordIndex, batch: config_lib.Batch, pairs: pairs_lib.Pairs)
     """How much there is of every domain, and the largest batch that it makes."""
     lines, largest = [], []
     for domain, count in zip(*np.unique(index.domains, return_counts=True)):
+        if domain == _NOT_TRAINED:
+            continue
         people = _people(index, index.rows_of(domain))
         line = f"{domain}: {count} images of {len(people)} identities"
         if domain in pairs:
@@ -300,7 +315,11 @@ def _circular(plan: Plan) -> list[str]:
 def _settings(plan: Plan, batch: config_lib.Batch, out: epath.Path) -> str:
     """What trains on the split."""
     data = dataclasses.replace(
-        plan.data, domain_rules=(), metadata=str(out / INDEX), domain_column="domain"
+        plan.data,
+        identities=plan.train_identities or plan.data.identities,
+        domain_rules=(),
+        metadata=str(out / INDEX),
+        domain_column="domain",
     )
     default = vars(config_lib.Data())
     given = {name: value for name, value in vars(data).items() if value != default[name]}

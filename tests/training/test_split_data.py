@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from ddl_jax import command_line
-from ddl_jax.config import parse
+from ddl_jax.config import Data, Synthetic, from_json, parse, to_json
 from ddl_jax.data.__main__ import main
+from ddl_jax.data.open_source import open_source
+from ddl_jax.training import identities
 from ddl_jax.training.prepare import prepare
 
 from .looked_at import write_people
 from .work_directory import write_work_directory
+
+DATA = Data(source="image_folder", path="faces")
 
 
 def _split(*arguments: str) -> int:
@@ -90,6 +94,31 @@ def test_a_rule_about_the_network_is_warned_of(here, capsys):
     assert _split("--path=faces", f"--out={here}/out", rules, "--checkpoint=run") == 0
     told = capsys.readouterr().out
     assert "ATTENTION: the rules look at similarity and norm under this very network" in told
+
+
+def test_pairs_are_of_the_people_who_train(here, capsys):
+    write_people(here / "faces", 4)
+    given = (f"--path={here}/faces", f"--out={here}/out", "--rules=night:brightness<40%")
+    assert _split(*given, "--train_identities=1..3") == 0
+    told = capsys.readouterr().out
+    assert "easy: 9 images of 3 identities, 9 positive pairs of 3" in told
+    assert "--config.data.identities=1..3" in told
+    assert len(_rows(here / "out/split.csv")) == 20  # the evaluation's images have domains, too
+    assert {row["first"][0] for row in _rows(here / "out/pairs.csv")} == set("123")
+
+
+def test_a_network_that_knows_the_people_is_warned_of(place, here, capsys):
+    identities.write(place / "run", open_source(DATA, Synthetic()).index)
+    config_file = place / "run/config.json"
+    config = from_json(config_file.read_text())
+    config.data = DATA
+    config_file.write_text(to_json(config))
+    given = ("--path=faces", f"--out={here}/out", "--rules=night:brightness<40%")
+    try:
+        assert _split(*given, "--checkpoint=run") == 0
+    finally:
+        (place / "run/identities.txt").unlink()
+    assert "ATTENTION: run was trained on 12 of the 12 identities" in capsys.readouterr().out
 
 
 def test_without_a_network_sets_and_pairs_are_made(here, capsys):
