@@ -7,8 +7,8 @@ import grain
 import numpy as np
 from absl import flags
 
+from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image
-from ddl_jax.data.random_key import random_key
 from ddl_jax.data.sampling import Sampler
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
@@ -21,7 +21,8 @@ class BatchRows:
     """Rows of batches by number: row i of this host is row `i % b'` of the batch of step `i // b'`.
 
     b' are the host's contiguous rows of the global batch. Every row is a pure function of its step
-    and place, mirroring included, so that any host, worker or restart makes the same one.
+    and place, what is done to its pixels included, so that any host, worker or restart makes the
+    same one.
     """
 
     def __init__(
@@ -30,8 +31,7 @@ class BatchRows:
         sampler: Sampler,
         *,
         size: tuple[int, int],
-        flip: bool,
-        seed: int,
+        augment: Augment,
         steps: int,
         host: int = 0,
         hosts: int = 1,
@@ -42,7 +42,7 @@ class BatchRows:
                 "evenly"
             )
         self._source, self._sampler, self._steps = source, sampler, steps
-        self._size, self._flip, self._seed = size, flip, seed
+        self._size, self._augment = size, augment
         self.rows = sampler.batch_size // hosts
         self._first = host * self.rows
         # The rows of a step are drawn once, not once for each of them.
@@ -55,11 +55,8 @@ class BatchRows:
         step, place = divmod(int(number), self.rows)
         row = self._first + place
         records = [self._source[int(n)] for n in self._records(step)[row]]
-        images = np.stack([decode_image(r["image"], r["path"], self._size) for r in records])
-        if self._flip:
-            rng = np.random.default_rng(random_key("mirror", self._seed, step, row))
-            mirror = rng.random(len(records)) < 0.5
-            images[mirror] = images[mirror, :, ::-1]
+        decoded = [decode_image(r["image"], r["path"], self._size) for r in records]
+        images = self._augment(decoded, [r["domain"] for r in records], step, row)
         return {"image": images, "label": np.array([r["label"] for r in records], np.int32)}
 
     def __getstate__(self) -> dict:

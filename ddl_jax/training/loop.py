@@ -166,6 +166,10 @@ def _describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path |
     ]
     if learning := run.fine_tuning.describe(state.params):
         lines.append(learning)
+    for domain, recipe in run.augment.made.items():
+        lines.append(f"made on the fly: {domain} of {domains[0]} by {recipe}")
+    for share, recipe in run.augment.shares:
+        lines.append(f"augmentation of {share:.0%} of the images: {recipe}")
     if run.pairs is not None:
         pairs = ", ".join(f"{len(rows)} {domain}" for domain, rows in run.pairs.items())
         lines.append(f"positive pairs: {pairs}; kept in {pairs_file}")

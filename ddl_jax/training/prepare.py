@@ -21,9 +21,17 @@ from ddl_jax import config as config_lib
 from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.data import pairs as pairs_lib
+from ddl_jax.data.augment import Augment, make_augment
+from ddl_jax.data.made_domains import MadeDomains
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.pipeline import BatchRows
-from ddl_jax.data.sampling import DDLSampler, ImageSampler, Sampler
+from ddl_jax.data.sampling import (
+    DDLSampler,
+    IdentitySampler,
+    ImageSampler,
+    MixedSampler,
+    Sampler,
+)
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import check_evaluation, check_same_protocol, protocol_card
@@ -48,7 +56,9 @@ class Run:
     config: Config
     workdir: epath.Path
     mesh: Mesh
-    source: Source
+    images: Source  # those there are
+    source: Source  # the same, and the domains that are made of them
+    augment: Augment
     evaluation_source: Source | None
     sampler: Sampler
     pairs: pairs_lib.Pairs | None
@@ -120,8 +130,7 @@ class Run:
             self.source,
             self.sampler,
             size=self.card.input_size,
-            flip=self.config.batch.flip,
-            seed=self.config.seed,
+            augment=self.augment,
             steps=self.config.steps,
             host=jax.process_index(),
             hosts=jax.process_count(),
@@ -150,7 +159,7 @@ class Run:
             self.config,
             module=self.module,
             card=self.card,
-            source=self.source,
+            source=self.images,
             mesh=self.mesh,
         )
 
@@ -176,14 +185,16 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     elif start is not None and start.weights is not None:
         card = dataclasses.replace(card, sha256=start.weights.sha256)
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
-    source = open_source(config.data, config.synthetic)
+    images = open_source(config.data, config.synthetic)
+    augment = make_augment(config.batch, config.seed)
+    source = MadeDomains(images, config.batch.domains[0], augment.made) if augment.made else images
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
     meta = Meta(
         card=card.to_json(),
         classes=source.index.classes,
         identities=identities_hash(source.index),
         heads=list(head_names(config)),
-        data=_data_hash(config, source.index, pairs),
+        data=_data_hash(config, source.index, pairs, augment),
     )
     if start is not None:
         init_from.check_head(start, config, meta)
@@ -193,7 +204,9 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         config=config,
         workdir=workdir,
         mesh=mesh,
+        images=images,
         source=source,
+        augment=augment,
         evaluation_source=_evaluation_source(config, source),
         sampler=sampler,
         pairs=pairs,
@@ -221,14 +234,26 @@ def _sampler(
 ) -> tuple[Sampler, pairs_lib.Pairs | None, epath.Path | None]:
     batch = config.batch
     _check_domains(index, batch.domains)
-    if batch.kind == "images":
-        rows = np.flatnonzero(np.isin(index.domains, batch.domains or np.unique(index.domains)))
-        return ImageSampler(rows, batch_size=config.batch_size, seed=config.seed), None, None
+    if batch.kind != "ddl":
+        return _image_sampler(config, index), None, None
     pairs, file = pairs_lib.load_or_make_pairs(
         index, batch, config.seed, pairs_directories(config, workdir)
     )
     sampler = DDLSampler(index, pairs, batch_size=config.batch_size, seed=config.seed)
     return sampler, pairs, file
+
+
+def _image_sampler(config: Config, index: RecordIndex) -> Sampler:
+    """The sampler of a batch with one image a row."""
+    batch, size, seed = config.batch, config.batch_size, config.seed
+    if batch.shares:
+        shares = dict(zip(batch.domains, batch.shares, strict=True))
+        return MixedSampler(index, shares, batch_size=size, seed=seed)
+    rows = np.flatnonzero(np.isin(index.domains, batch.domains or np.unique(index.domains)))
+    if batch.kind == "images":
+        return ImageSampler(rows, batch_size=size, seed=seed)
+    each = batch.images_per_identity
+    return IdentitySampler(rows, index.labels, batch_size=size, images_per_identity=each, seed=seed)
 
 
 def pairs_directories(config: Config, workdir: epath.Path) -> list[epath.Path]:
@@ -246,9 +271,14 @@ def _check_domains(index: RecordIndex, domains: tuple[str, ...]) -> None:
             )
 
 
-def _data_hash(config: Config, index: RecordIndex, pairs: pairs_lib.Pairs | None) -> str:
+def _data_hash(
+    config: Config, index: RecordIndex, pairs: pairs_lib.Pairs | None, augment: Augment
+) -> str:
     digest = hashlib.sha256(index.fingerprint().encode())
     digest.update(repr((config.model.input_size, config.batch.flip)).encode())
+    # As steps and ranges: what a preset stands for may be another with another version.
+    for name, recipe in (*augment.shares, *augment.made.items()):
+        digest.update(f"{name}={recipe}".encode())
     for domain, rows in (pairs or {}).items():
         digest.update(domain.encode() + rows.tobytes())
     return digest.hexdigest()[:16]

@@ -1,0 +1,63 @@
+"""What a poor camera takes away: sharpness, resolution, and what JPEG finds too dear."""
+
+import cv2
+import numpy as np
+
+from ddl_jax.data.degradations.step import scale_of
+
+_ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+_SHRINKING = (*_ENLARGING, cv2.INTER_AREA)
+
+
+def shrink(image: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture with a short side of `side` pixels, by a random kernel; never larger.
+
+    It stays small for the steps after this one: noise and JPEG are those of the camera's picture.
+    """
+    factor = round(side) / min(image.shape[:2])
+    method = _SHRINKING[rng.integers(len(_SHRINKING))]
+    if factor >= 1:
+        return image
+    height, width = (max(1, round(length * factor)) for length in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def enlarge(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """The picture at `size`, `(height, width)`, by a random kernel."""
+    method = _ENLARGING[rng.integers(len(_ENLARGING))]
+    return cv2.resize(image, size[::-1], interpolation=method)
+
+
+def blur(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """A lens out of focus: a Gaussian."""
+    del rng
+    return cv2.GaussianBlur(image, (0, 0), sigma * scale_of(image))
+
+
+def motion(image: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
+    """A face that moves along a line of `length` while the shutter is open, in any direction."""
+    angle, length = rng.uniform(0, np.pi), length * scale_of(image)
+    reach = int(np.ceil(length / 2))
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    steps = np.linspace(-0.5, 0.5, 4 * reach + 1) * length
+    # Every point of the way is shared among the four pixels around it.
+    x, y = reach + np.cos(angle) * steps, reach + np.sin(angle) * steps
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    right, low = x - left, y - top
+    for dy, dx, weight in (
+        (0, 0, (1 - low) * (1 - right)),
+        (0, 1, (1 - low) * right),
+        (1, 0, low * (1 - right)),
+        (1, 1, low * right),
+    ):
+        rows, columns = np.minimum(top + dy, 2 * reach), np.minimum(left + dx, 2 * reach)
+        np.add.at(kernel, (rows, columns), weight)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def jpeg(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:
+    """Compressed and read again."""
+    del rng
+    options = [cv2.IMWRITE_JPEG_QUALITY, round(quality)]
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
