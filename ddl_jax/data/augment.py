@@ -8,7 +8,7 @@ import numpy as np
 
 from ddl_jax import config as config_lib
 from ddl_jax.data.degradations.recipe import Recipe, parse_recipe
-from ddl_jax.data.random_key import random_key
+from ddl_jax.data.random_key import random_bits, random_key
 from ddl_jax.errors import UserError
 
 
@@ -34,14 +34,13 @@ class Augment:
         """The images of row `row` of the batch after `step`, `[m, H, W, 3]`, and their domains."""
         images = list(images)
         if self.flip:
-            rng = np.random.default_rng(random_key("mirror", self.seed, step, row))
-            for number in np.flatnonzero(rng.random(len(images)) < 0.5):
-                images[number] = cv2.flip(images[number], 1)
+            mirrored = random_bits(len(images), "mirror", self.seed, step, row)
+            images = [cv2.flip(one, 1) if turn else one for one, turn in zip(images, mirrored)]
         for number, domain in enumerate(domains):
             if self.shares or domain in self.made:
                 rng = np.random.default_rng(random_key("degrade", self.seed, step, row, number))
                 images[number] = self._degrade(images[number], domain, rng)
-        return np.stack(images)
+        return np.stack(images) if len(images) > 1 else images[0][None]  # a copy less
 
     def _degrade(self, image: np.ndarray, domain: str, rng: np.random.Generator) -> np.ndarray:
         for share, recipe in self.shares:

@@ -76,8 +76,10 @@ def batches(rows: BatchRows, *, step: int, workers: int) -> Iterator[Batch]:
       workers: processes that decode; 0 decodes in threads of this process.
     """
     dataset = grain.MapDataset.source(rows)[step * rows.rows :]
+    # Of a worker's threads one decodes while the other reads; more would be in each other's way.
+    threads = 2 if workers else 4
     dataset = dataset.batch(rows.rows, drop_remainder=True).to_iter_dataset(
-        grain.ReadOptions(num_threads=4, prefetch_buffer_size=8) if not workers else None
+        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=8)
     )
     if workers:
         if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have

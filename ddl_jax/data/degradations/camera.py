@@ -37,21 +37,18 @@ def blur(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarra
 def motion(image: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
     """A face that moves along a line of `length` while the shutter is open, in any direction."""
     angle, length = rng.uniform(0, np.pi), length * scale_of(image)
-    reach = int(np.ceil(length / 2))
-    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-    steps = np.linspace(-0.5, 0.5, 4 * reach + 1) * length
+    way = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+    reach = np.ceil(np.abs(way)).astype(int)
+    points = reach + np.linspace(-1, 1, 4 * int(reach.max()) + 1)[:, None] * way
     # Every point of the way is shared among the four pixels around it.
-    x, y = reach + np.cos(angle) * steps, reach + np.sin(angle) * steps
-    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    right, low = x - left, y - top
-    for dy, dx, weight in (
-        (0, 0, (1 - low) * (1 - right)),
-        (0, 1, (1 - low) * right),
-        (1, 0, low * (1 - right)),
-        (1, 1, low * right),
-    ):
-        rows, columns = np.minimum(top + dy, 2 * reach), np.minimum(left + dx, 2 * reach)
-        np.add.at(kernel, (rows, columns), weight)
+    kernel = np.zeros((reach[1] + 1) * 2 * (reach[0] + 1) * 2, np.float32)
+    corner = np.floor(points).astype(int)
+    part = points - corner
+    for x, y in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        weights = abs(1 - x - part[:, 0]) * abs(1 - y - part[:, 1])
+        places = (corner[:, 1] + y) * 2 * (reach[0] + 1) + corner[:, 0] + x
+        kernel += np.bincount(places, weights, len(kernel)).astype(np.float32)
+    kernel = kernel.reshape(2 * (reach[1] + 1), -1)[:-1, :-1]  # the last ones got nothing
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 
 

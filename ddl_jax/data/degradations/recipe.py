@@ -24,7 +24,7 @@ STEPS = {
 }
 
 PRESETS = {
-    "cctv": "blur:0.5..2+motion:1..6+resize:12..32+noise:1..6+jpeg:40..90",
+    "cctv": "blur:0.5..2+resize:12..32+noise:1..6+jpeg:40..90",
     "masked": "mask:56..70",
     "sunglasses": "glasses:12..18",
     "night": "dark:0.01..0.1+jpeg:50..90",
