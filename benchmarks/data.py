@@ -34,14 +34,16 @@ from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image, fit
 from ddl_jax.data.degradations.recipe import Recipe, parse_recipe
 from ddl_jax.data.open_source import open_source
-from ddl_jax.data.pipeline import BatchRows, batches
+from ddl_jax.data.pipeline import HostBatches, batches
 from ddl_jax.data.sampling import ImageSampler
 from ddl_jax.data.source import Source
 from ddl_jax.data.synthetic_faces.render import render_identity
 
 _SIZE = (112, 112)
 _FOR_EVER = 10**6
-_TARGETS = {"mirrored": 4000, "degraded": 2000}  # images a second and core
+_AIMS = {"mirrored": 4000, "degraded": 2000}  # images a second and core
+_BATCH = "a batch: all of these but degrading"
+_THREADS, _WORKERS = "threads", "worker processes"
 # How each source's files are made of a folder; the source is then opened by its name.
 _WRITERS: dict[str, Callable[[Source, epath.Path], Any]] = {
     "image_folder": lambda folder, place: place / "folder",
@@ -63,8 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         source = _make_source(options.source, epath.Path(place), options.people)
         recipe = parse_recipe(options.recipe)
-        _stages(source, recipe, options.rounds)
-        _pipelines(source, recipe, options)
+        _print(_stages(source, recipe, options), _pipelines(source, recipe, options))
 
 
 def _make_source(name: str, place: epath.Path, people: int) -> Source:
@@ -79,62 +80,64 @@ def _make_source(name: str, place: epath.Path, people: int) -> Source:
     return open_source(Data(name, str(path)), Synthetic())
 
 
-def _stages(source: Source, recipe: Recipe, rounds: int) -> None:
-    """What a stage takes of this thread."""
+def _stages(source: Source, recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:
+    """Microseconds an image that a stage takes of one thread."""
     encoded = [record["image"] for record in source]
     images = [decode_image(one, "") for one in encoded]
-    augments = {
-        "mirror": Augment(),
-        "mirror and degrade": Augment(shares=[(1.0, recipe)]),
-    }
-    sampler = ImageSampler(np.arange(len(source)), batch_size=128, seed=0)
-    rows = BatchRows(source, sampler, size=_SIZE, augment=augments["mirror"], steps=_FOR_EVER)
+    mirror, degrade = Augment(), Augment(flip=False, shares=[(1.0, recipe)])
     stages: dict[str, Callable[[int], Any]] = {
         "read": lambda i: source[i],
         "decode": lambda i: decode_image(encoded[i], ""),
-        "fit (of this size already)": lambda i: fit(images[i], _SIZE),
-        **{
-            name: lambda i, augment=augment: augment([images[i]], ("easy",), 0, i)
-            for name, augment in augments.items()
-        },
-        "a row: all of it but degrading": lambda i: rows[i],
+        "fit, of this size already": lambda i: fit(images[i], _SIZE),
+        "mirror": lambda i: mirror([images[i]], ("easy",), 0, i),
+        f"degrade by {options.recipe}": lambda i: degrade([images[i]], ("easy",), 0, i),
     }
-    times: dict[str, list[float]] = {name: [] for name in stages}
-    for _ in range(rounds):
+    times: dict[str, list[float]] = {name: [] for name in [*stages, _BATCH]}
+    whole = _batches(source, mirror, options.batch)
+    for turn in range(options.rounds):
         for name, stage in stages.items():
             start = time.thread_time()
             for i in range(len(source)):
                 stage(i)
-            times[name].append(1e6 * (time.thread_time() - start) / len(source))
-    print(f"\n{len(source)} images of {np.mean(list(map(len, encoded))):.0f} bytes")
-    print("| stage | us an image |\n|---|---:|")
-    for name, spent in times.items():
-        print(f"| {name} | {statistics.median(spent):.1f} |")
+            times[name].append((time.thread_time() - start) / len(source))
+        start = time.thread_time()
+        for step in range(4):
+            whole[4 * turn + step]
+        times[_BATCH].append((time.thread_time() - start) / (4 * options.batch))
+    size = np.mean(list(map(len, encoded)))
+    print(f"\n{len(source)} images of {size:.0f} bytes; read, decode, ... each on its own")
+    return {name: 1e6 * statistics.median(spent) for name, spent in times.items()}
 
 
-def _pipelines(source: Source, recipe: Recipe, options: argparse.Namespace) -> None:
-    """Whole pipelines in turns."""
+def _batches(source: Source, augment: Augment, batch: int) -> HostBatches:
+    sampler = ImageSampler(np.arange(len(source)), batch_size=batch, seed=0)
+    return HostBatches(source, sampler, size=_SIZE, augment=augment, steps=_FOR_EVER)
+
+
+def _pipelines(
+    source: Source, recipe: Recipe, options: argparse.Namespace
+) -> dict[tuple[str, str, str], tuple[float, float]]:
+    """Seconds an image of whole pipelines in turns, of the processors and by the clock."""
+    torch = importlib.util.find_spec("torch") is not None
+    if not torch:
+        print("\ntorch is not installed (pip install torch): no comparison with torch.utils.data")
     runs = {}
     for workers in (0, options.workers):
-        where = f"{workers} worker processes" if workers else "threads"
         for work, shares in (("mirrored", []), ("degraded", [(1.0, recipe)])):
-            runs[work, where, "ours"] = _ours(source, Augment(shares=shares), workers, options)
-            if importlib.util.find_spec("torch"):
-                where_torch = where if workers else "this thread"
-                runs[work, where_torch, "torch.utils.data"] = _torch(
-                    source, recipe if shares else None, workers, options
-                )
-    if not importlib.util.find_spec("torch"):
-        print("\ntorch is not installed (pip install torch): no comparison with torch.utils.data")
+            where = _WORKERS if workers else _THREADS
+            whole = _batches(source, Augment(shares=shares), options.batch)
+            runs[work, where, "ours"] = lambda whole=whole, workers=workers: batches(
+                whole, step=0, workers=workers
+            )
+            if torch:
+                where = _WORKERS if workers else "its thread"
+                loader = _torch(source, recipe if shares else None, workers, options.batch)
+                runs[work, where, "torch.utils.data"] = loader
     spent: dict[Any, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(options.rounds):
         for name, run in runs.items():
             spent[name].append(_spent(run, options))
-    print("\n| images | where | whose | images/s and core | aim | images/s by the clock |")
-    print("|---|---|---|---:|---:|---:|")
-    for (work, where, whose), times in spent.items():
-        core, clock = (1 / statistics.median(column) for column in zip(*times))
-        print(f"| {work} | {where} | {whose} | {core:.0f} | {_TARGETS[work]} | {clock:.0f} |")
+    return {name: tuple(map(statistics.median, zip(*times))) for name, times in spent.items()}
 
 
 def _spent(run: Callable[[], Iterator[Any]], options: argparse.Namespace) -> tuple[float, float]:
@@ -163,10 +166,19 @@ def _processor() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _ours(source: Source, augment: Augment, workers: int, options: argparse.Namespace):
-    sampler = ImageSampler(np.arange(len(source)), batch_size=options.batch, seed=0)
-    rows = BatchRows(source, sampler, size=_SIZE, augment=augment, steps=_FOR_EVER)
-    return lambda: batches(rows, step=0, workers=workers)
+def _print(
+    stages: dict[str, float], pipelines: dict[tuple[str, str, str], tuple[float, float]]
+) -> None:
+    print("\n| stage | us an image |\n|---|---:|")
+    for name, spent in stages.items():
+        print(f"| {name} | {spent:.1f} |")
+    for where, name in ((_THREADS, "from threads"), (_WORKERS, "from worker processes")):
+        more = 1e6 * pipelines["mirrored", where, "ours"][0] - stages[_BATCH]
+        print(f"| on top of that, {name} | {more:.1f} |")
+    print("\n| images | where | whose | images/s and core | aim | images/s by the clock |")
+    print("|---|---|---|---:|---:|---:|")
+    for (work, where, whose), (core, clock) in pipelines.items():
+        print(f"| {work} | {where} | {whose} | {1 / core:.0f} | {_AIMS[work]} | {1 / clock:.0f} |")
 
 
 class _Faces:
@@ -191,7 +203,7 @@ class _Faces:
         return torch.from_numpy(image), record["label"]
 
 
-def _torch(source: Source, recipe: Recipe | None, workers: int, options: argparse.Namespace):
+def _torch(source: Source, recipe: Recipe | None, workers: int, batch: int):
     import torch
     from torch.utils.data import DataLoader, RandomSampler
 
@@ -201,7 +213,7 @@ def _torch(source: Source, recipe: Recipe | None, workers: int, options: argpars
     context = {"multiprocessing_context": "spawn"} if workers else {}  # as ours
 
     def run() -> Iterator[Any]:
-        loader = DataLoader(faces, options.batch, sampler=sampler, num_workers=workers, **context)
+        loader = DataLoader(faces, batch, sampler=sampler, num_workers=workers, **context)
         yield from loader
 
     return run

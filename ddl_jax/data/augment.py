@@ -30,8 +30,8 @@ class Augment:
 
     def __call__(
         self, images: Sequence[np.ndarray], domains: Sequence[str], step: int, row: int
-    ) -> np.ndarray:
-        """The images of row `row` of the batch after `step`, `[m, H, W, 3]`, and their domains."""
+    ) -> list[np.ndarray]:
+        """The images of row `row` of the batch after `step`, each of its domain."""
         images = list(images)
         if self.flip:
             mirrored = random_bits(len(images), "mirror", self.seed, step, row)
@@ -40,7 +40,7 @@ class Augment:
             if self.shares or domain in self.made:
                 rng = np.random.default_rng(random_key("degrade", self.seed, step, row, number))
                 images[number] = self._degrade(images[number], domain, rng)
-        return np.stack(images) if len(images) > 1 else images[0][None]  # a copy less
+        return images
 
     def _degrade(self, image: np.ndarray, domain: str, rng: np.random.Generator) -> np.ndarray:
         for share, recipe in self.shares:

@@ -70,7 +70,7 @@ def _loop(
     config, first = run.config, int(state.step)
     schedule = make_schedule(config.optimizer)
     images = config.batch_size * run.sampler.images
-    data = batches(run.rows(), step=first, workers=config.data.workers)
+    data = batches(run.batches(), step=first, workers=config.data.workers)
     watch, start, metrics, logged = Stopwatch(), time.perf_counter(), {}, first
     try:
         for step in range(first, config.steps + 1):

@@ -24,7 +24,7 @@ from ddl_jax.data import pairs as pairs_lib
 from ddl_jax.data.augment import Augment, make_augment
 from ddl_jax.data.made_domains import MadeDomains
 from ddl_jax.data.open_source import open_source
-from ddl_jax.data.pipeline import BatchRows
+from ddl_jax.data.pipeline import HostBatches
 from ddl_jax.data.sampling import (
     DDLSampler,
     IdentitySampler,
@@ -124,9 +124,9 @@ class Run:
         settings = self.config.evaluation
         return protocol_card(self.card, self.evaluation_source, settings, step)
 
-    def rows(self) -> BatchRows:
+    def batches(self) -> HostBatches:
         """This host's rows of all batches."""
-        return BatchRows(
+        return HostBatches(
             self.source,
             self.sampler,
             size=self.card.input_size,

@@ -52,9 +52,9 @@ def test_half_of_a_mixed_batch_is_made(margin):
     records = run.sampler.records(1)[:, 0]
     domains = run.source.index.domains[records]
     assert sorted(domains) == ["easy"] * 4 + ["far"] * 4
-    rows, easy_only = run.rows(), prepare(margin(), "unused").source
+    images, easy_only = run.batches()[1]["image"], prepare(margin(), "unused").source
     for row, (record, domain) in enumerate(zip(records, domains)):
-        image = rows[run.config.batch_size + row]["image"][0]
+        image = images[row, 0]
         path = str(run.source.index.paths[record]).removesuffix("#far")
         (original,) = np.flatnonzero(easy_only.index.paths == path)
         sharp = np.abs(np.diff(_decode(easy_only, original, run.card.input_size), axis=0)).mean()
