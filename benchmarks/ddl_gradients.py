@@ -75,7 +75,7 @@ def _gradients(run: Run, state: TrainState, number: int) -> dict[str, np.ndarray
         }
 
     mapped = parallel.map_step(gradients_of, run.mesh, state, how="shard_map")
-    data, found = batches(run.rows(), step=0, workers=0), []
+    data, found = batches(run.batches(), step=0, workers=0), []
     for _ in range(number):
         state, gradients = mapped(state, parallel.global_batch(run.mesh, next(data)))
         found.append(gradients)

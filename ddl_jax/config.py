@@ -71,12 +71,19 @@ class Synthetic:
 class Batch:
     """What the rows of a batch hold."""
 
-    kind: str = "images"  # one image a row, or ddl: single, first and second of a pair per domain
-    domains: tuple[str, ...] = ()  # images: those used, all when empty; ddl: teacher, then students
+    # images: one a row; identities: the same, some images of each identity; ddl: a row holds a
+    # single, first and second of a pair per domain.
+    kind: str = "images"
+    domains: tuple[str, ...] = ()  # those used, all when empty; ddl: teacher, then students
+    shares: tuple[float, ...] = ()  # images: of each domain in every batch; as they come when empty
+    images_per_identity: int = 4  # identities: K; batch_size / K different identities a batch
     pairs: str = "same_domain"  # a student's positive pairs: same_domain or easy_hard
     pairs_per_identity: int = 16  # at most, in each domain
     pairs_file: str = ""  # a CSV of positive pairs (domain,first,second) in place of pairs made
     flip: bool = True  # each image mirrored with probability one half
+    # Recipes, e.g. "resize:12..30+jpeg:30..70", and what can stand in them: docs/data.md.
+    augmentations: tuple[str, ...] = ()  # "SHARE=RECIPE": what befalls this share of all images
+    degradations: tuple[str, ...] = ()  # "DOMAIN=RECIPE": a domain made of the first one's images
 
 
 @dataclasses.dataclass
@@ -425,10 +432,13 @@ def variant(config: Config, name: str) -> Config:
     if name not in ("", "runlocal"):
         raise UserError(f"no variant {name!r} of this config; the only one is :runlocal")
     if name == "runlocal":
-        domains = config.batch.domains
-        if domains and domains != ("easy",):
-            students = ("low_resolution", "large_pose", "occlusion", "dark")
-            config.batch.domains = ("easy", *students[: max(len(domains) - 1, 0)])
+        if config.batch.domains:
+            students = iter(("low_resolution", "large_pose", "occlusion", "dark"))
+            made = {entry.partition("=")[0] for entry in config.batch.degradations}
+            config.batch.domains = (
+                "easy",
+                *(name if name in made else next(students) for name in config.batch.domains[1:]),
+            )
         config.steps, config.batch_size, config.log_every = 2, 8, 1
         config.model = Model(
             name="iresnet_tiny",
@@ -549,7 +559,7 @@ _CHOICES = {
     "evaluation.data.source": ("", *_SOURCES, "none"),
     "data.corrupt": ("refuse", "skip"),
     "evaluation.data.corrupt": ("", "refuse", "skip"),
-    "batch.kind": ("images", "ddl"),
+    "batch.kind": ("images", "identities", "ddl"),
     "batch.pairs": ("same_domain", "easy_hard"),
     "loss.precision": ("default", "high", "highest"),
     "loss.margin": (
@@ -582,6 +592,7 @@ _POSITIVE = (
     "log_every",
     "model.embedding_size",
     "batch.pairs_per_identity",
+    "batch.images_per_identity",
     "loss.scale",
     "loss.distillation.negatives",
     "optimizer.learning_rate",
@@ -657,7 +668,8 @@ def _validate_together(config: Config) -> None:
     """What no field can tell alone."""
     _validate_distillation(config.loss.distillation, config.batch_size)
     _validate_fine_tuning(config)
-    if config.batch.kind == "images":
+    _validate_batch(config.batch, config.batch_size)
+    if config.batch.kind != "ddl":
         default = Loss()
         of_ddl = (f"distillation.{key}" for key in vars(default.distillation))
         for key in ("heads", "softmax_images", *of_ddl):
@@ -691,7 +703,7 @@ def _validate_together(config: Config) -> None:
 
 def images_of_a_row(batch: Batch) -> int:
     """Images of a row: in a ddl batch a single and a pair of each domain."""
-    return 1 if batch.kind == "images" else 3 * len(batch.domains)
+    return 3 * len(batch.domains) if batch.kind == "ddl" else 1
 
 
 def _validate_evaluation(evaluation: Evaluation) -> None:
@@ -745,12 +757,43 @@ def _validate_pairs(batch: Batch) -> None:
     """A file of pairs for a batch that has none, or beside settings of pairs that are made."""
     if not batch.pairs_file:
         return
-    if batch.kind == "images":
+    if batch.kind != "ddl":
         raise UserError("config.batch.pairs_file is for batches of config.batch.kind=ddl")
     if batch.pairs_per_identity != Batch().pairs_per_identity:
         raise UserError(
             "config.batch.pairs_per_identity is for pairs that are made; config.batch.pairs_file "
             "is taken as it is"
+        )
+
+
+def _validate_batch(batch: Batch, batch_size: int) -> None:
+    if batch.degradations or batch.augmentations:
+        from ddl_jax.data import augment  # not for those who degrade nothing: OpenCV is behind it
+
+        augment.read_augmentations(batch)
+        augment.read_degradations(batch)
+    each = batch.images_per_identity
+    if batch.kind == "identities" and batch_size % each:
+        raise UserError(
+            f"config.batch_size is {batch_size}, which is no multiple of "
+            f"config.batch.images_per_identity={each}; change one of them"
+        )
+    if batch.kind != "identities" and each != Batch().images_per_identity:
+        raise UserError("config.batch.images_per_identity is for config.batch.kind=identities")
+    if not batch.shares:
+        return
+    if batch.kind != "images":
+        raise UserError(
+            f"config.batch.shares is for config.batch.kind=images, not for {batch.kind}"
+        )
+    if len(batch.shares) != len(batch.domains):
+        raise UserError(
+            f"config.batch.shares is {batch.shares}; give one share for each of the "
+            f"{len(batch.domains)} config.batch.domains"
+        )
+    if not (min(batch.shares) > 0 and math.isclose(sum(batch.shares), 1, abs_tol=1e-3)):
+        raise UserError(
+            f"config.batch.shares is {batch.shares}; give numbers above 0 whose sum is 1"
         )
 
 

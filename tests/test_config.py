@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -436,6 +437,37 @@ def test_a_folder_has_no_splits():
     assert "has no splits" in _refusal(
         FOLDER, WORKDIR, "--config.data.path=x", "--config.data.split=test"
     )
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("degradations=dark=rezise:3",), "has 'dark=rezise:3': no step or preset 'rezise:3'"),
+        (("degradations=twilight=night",), "makes 'twilight', but config.batch.domains is"),
+        (("augmentations=2=cctv",), "config.batch.augmentations has '2=cctv'"),
+        (("shares=(0.5,0.5)",), "shares is for config.batch.kind=images, not for ddl"),
+        (("images_per_identity=2",), "is for config.batch.kind=identities"),
+        (("images_per_identity=0",), "images_per_identity is 0; it must be above 0"),
+        (("kind=identities", "images_per_identity=3"), "is 16, which is no multiple of .*=3"),
+        (("kind=images", "shares=(0.5,0.5)"), "give one share for each of the 5 config.batch.dom"),
+        (("kind=images", "domains=easy,dark", "shares=(0.5,0.6)"), "above 0 whose sum is 1"),
+        (("kind=images", "domains=easy,dark", "shares=(1.5,-0.5)"), "above 0 whose sum is 1"),
+        (("kind=images", "shares=(0.5,'a')"), "config.batch.shares is"),
+    ],
+)
+def test_what_cannot_be_a_batch_is_refused(arguments, told):
+    assert re.search(told, _refusal(DDL, WORKDIR, *(f"--config.batch.{a}" for a in arguments)))
+
+
+def test_batches_on_the_command_line():
+    config = _config(
+        "--config.batch.degradations=dark=dark:0.1..0.3+noise:3,occlusion=bar:20..40",
+        "--config.batch.augmentations=0.2=crop:80..112",
+    )
+    assert config.batch.degradations == ("dark=dark:0.1..0.3+noise:3", "occlusion=bar:20..40")
+    assert config.batch.augmentations == ("0.2=crop:80..112",)
+    mixed = ("--config.batch.kind=images", "--config.batch.domains=easy,dark")
+    assert _config(*mixed, "--config.batch.shares=(0.7,0.3)").batch.shares == (0.7, 0.3)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

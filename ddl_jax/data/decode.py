@@ -75,7 +75,7 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _is_complete(encoded: bytes) -> bool:
     """OpenCV 4 fills the rest of a cut JPEG with grey and says nothing; end marks tell."""
     if encoded.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in encoded[_start_of_scan(encoded) :]
+        return encoded.rfind(b"\xff\xd9") >= _start_of_scan(encoded)  # from the end: found at once
     if encoded.startswith(b"\x89PNG"):
         return b"IEND" in encoded
     return bool(encoded)

@@ -31,9 +31,9 @@ def make_pairs(
     """Positive pairs of every domain of the batch, teacher first.
 
     A teacher's pair is two easy images of an identity. A student's is two images of its domain
-    ("same_domain"), or an easy image and one of its domain ("easy_hard"). Of an identity with more
-    than `pairs_per_identity` pairs in a domain a random choice is kept, of those that `accept`
-    takes; None takes all.
+    ("same_domain"), or an easy image and one of its domain ("easy_hard"), but never an image and
+    what is made of it (see `MadeDomains`). Of an identity with more than `pairs_per_identity` pairs
+    in a domain a random choice is kept, of those that `accept` takes; None takes all.
 
     Raises:
       UserError: a domain without any positive pair.
@@ -71,7 +71,11 @@ def _candidates(index: RecordIndex, firsts: str, domain: str):
         if firsts == domain:
             pairs = list(itertools.combinations(second, 2))
         else:
-            pairs = list(itertools.product(first, second))
+            pairs = [
+                (one, other)
+                for one, other in itertools.product(first, second)
+                if index.checksums[one] != index.checksums[other]  # not of one image
+            ]
         yield np.array(pairs, np.int64).reshape(-1, 2)
 
 

@@ -1,27 +1,27 @@
 """From step numbers to batches of pixels, in this process's threads or in worker processes."""
 
-import functools
 from collections.abc import Iterator
 
 import grain
 import numpy as np
 from absl import flags
 
+from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image
-from ddl_jax.data.random_key import random_key
 from ddl_jax.data.sampling import Sampler
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
 
+_THREADS = 4  # of this process that make a batch each, where no worker does
 # A batch: image [b, m, H, W, 3] uint8 RGB and label [b, m] int32.
 Batch = dict[str, np.ndarray]
 
 
-class BatchRows:
-    """Rows of batches by number: row i of this host is row `i % b'` of the batch of step `i // b'`.
+class HostBatches:
+    """This host's part of the batches by step: its contiguous rows of each.
 
-    b' are the host's contiguous rows of the global batch. Every row is a pure function of its step
-    and place, mirroring included, so that any host, worker or restart makes the same one.
+    Every row is a pure function of its step and place, what is done to its pixels included, so that
+    any host, worker or restart makes the same one.
     """
 
     def __init__(
@@ -30,8 +30,7 @@ class BatchRows:
         sampler: Sampler,
         *,
         size: tuple[int, int],
-        flip: bool,
-        seed: int,
+        augment: Augment,
         steps: int,
         host: int = 0,
         hosts: int = 1,
@@ -42,45 +41,39 @@ class BatchRows:
                 "evenly"
             )
         self._source, self._sampler, self._steps = source, sampler, steps
-        self._size, self._flip, self._seed = size, flip, seed
-        self.rows = sampler.batch_size // hosts
-        self._first = host * self.rows
-        # The rows of a step are drawn once, not once for each of them.
-        self._records = functools.lru_cache(maxsize=8)(sampler.records)
+        self._size, self._augment = size, augment
+        share = sampler.batch_size // hosts
+        self._rows = range(host * share, (host + 1) * share)
 
     def __len__(self) -> int:
-        return self._steps * self.rows
+        return self._steps
 
-    def __getitem__(self, number: int) -> Batch:
-        step, place = divmod(int(number), self.rows)
-        row = self._first + place
-        records = [self._source[int(n)] for n in self._records(step)[row]]
-        images = np.stack([decode_image(r["image"], r["path"], self._size) for r in records])
-        if self._flip:
-            rng = np.random.default_rng(random_key("mirror", self._seed, step, row))
-            mirror = rng.random(len(records)) < 0.5
-            images[mirror] = images[mirror, :, ::-1]
-        return {"image": images, "label": np.array([r["label"] for r in records], np.int32)}
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_records": None}  # a cache does not travel to worker processes
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__ |= state
-        self._records = functools.lru_cache(maxsize=8)(self._sampler.records)
+    def __getitem__(self, step: int) -> Batch:
+        numbers = self._sampler.records(step)
+        shape = (len(self._rows), self._sampler.images)
+        images = np.empty((*shape, *self._size, 3), np.uint8)
+        labels = np.empty(shape, np.int32)
+        for place, row in enumerate(self._rows):
+            records = [self._source[int(number)] for number in numbers[row]]
+            decoded = [decode_image(r["image"], r["path"], self._size) for r in records]
+            domains = [r["domain"] for r in records]
+            images[place] = self._augment(decoded, domains, step, row)
+            labels[place] = [r["label"] for r in records]
+        return {"image": images, "label": labels}
 
 
-def batches(rows: BatchRows, *, step: int, workers: int) -> Iterator[Batch]:
+def batches(whole: HostBatches, *, step: int, workers: int) -> Iterator[Batch]:
     """The batches of this host from `step` on. Close the iterator when done.
 
     Args:
-      rows: all rows of all steps.
+      whole: the batches of all steps.
       step: finished updates; the first batch is the one that takes the run to `step + 1`.
-      workers: processes that decode; 0 decodes in threads of this process.
+      workers: processes that decode, a batch each at a time; 0 decodes in threads of this process.
     """
-    dataset = grain.MapDataset.source(rows)[step * rows.rows :]
-    dataset = dataset.batch(rows.rows, drop_remainder=True).to_iter_dataset(
-        grain.ReadOptions(num_threads=4, prefetch_buffer_size=8) if not workers else None
+    # A worker has one thread, which makes the next batch while the last one goes to this process.
+    threads = 1 if workers else _THREADS
+    dataset = grain.MapDataset.source(whole)[step:].to_iter_dataset(
+        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     )
     if workers:
         if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have

@@ -27,11 +27,14 @@ class Sampler(Protocol):
 
 
 class ImageSampler:
-    """One image a row: all records in random order, then all again in another."""
+    """One image a row: all records in random order, then all again in another.
+
+    `stream` keeps its draws apart from those of others with the same seed.
+    """
 
     images = 1
 
-    def __init__(self, rows: np.ndarray, *, batch_size: int, seed: int):
+    def __init__(self, rows: np.ndarray, *, batch_size: int, seed: int, stream: int = 0):
         if not len(rows):
             raise UserError("no training image is of config.batch.domains; check their names")
         if len(rows) < batch_size:
@@ -39,15 +42,96 @@ class ImageSampler:
                 f"there are {len(rows)} training images, fewer than "
                 f"config.batch_size={batch_size}; lower it or add images"
             )
-        self._rows, self._seed, self.batch_size = rows, seed, batch_size
+        self._rows, self._seed, self._stream = rows, seed, stream
+        self.batch_size = batch_size
 
     def records(self, step: int) -> np.ndarray:
         positions = step * self.batch_size + np.arange(self.batch_size)
         epochs, places = np.divmod(positions, len(self._rows))
-        count = len(self._rows)
-        order = {epoch: _permutation(self._seed, 0, epoch, count) for epoch in set(epochs)}
-        chosen = [order[epoch][place] for epoch, place in zip(epochs, places)]
-        return self._rows[np.array(chosen)][:, None]
+        chosen = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(epochs):
+            order = _permutation(self._seed, self._stream, int(epoch), len(self._rows))
+            chosen[epochs == epoch] = order[places[epochs == epoch]]
+        return self._rows[chosen][:, None]
+
+
+class MixedSampler:
+    """One image a row, and the same number of each domain in every batch.
+
+    A domain goes through its own images as `ImageSampler` does, a small one more often than a large
+    one. Its rows of a batch are scattered, so that every device gets of all domains.
+    """
+
+    images = 1
+
+    def __init__(self, index: RecordIndex, shares: dict[str, float], *, batch_size: int, seed: int):
+        """`shares` of the batch by domain; their sum is 1."""
+        self.batch_size, self._seed, self._samplers = batch_size, seed, []
+        counts = _whole_numbers(list(shares.values()), batch_size)
+        for stream, (domain, count) in enumerate(zip(shares, counts), start=1):
+            rows = index.rows_of(domain)
+            if not 0 < count <= len(rows):
+                raise UserError(
+                    f"config.batch.shares give domain {domain!r} {count} of the {batch_size} "
+                    f"images of a batch; it has {len(rows)}, and 1 is the least"
+                )
+            self._samplers.append(ImageSampler(rows, batch_size=count, seed=seed, stream=stream))
+
+    def records(self, step: int) -> np.ndarray:
+        rows = np.concatenate([sampler.records(step) for sampler in self._samplers])
+        rng = np.random.default_rng(random_key("scatter", self._seed, step))
+        return rng.permutation(rows)
+
+
+def _whole_numbers(shares: list[float], total: int) -> np.ndarray:
+    """`total` divided in these shares: rounded down, and one more for the largest remainders."""
+    exact = total * np.array(shares) / sum(shares)
+    counts = np.floor(exact + 1e-9).astype(int)
+    left = np.argsort(counts - exact, kind="stable")[: total - counts.sum()]
+    counts[left] += 1
+    return counts
+
+
+class IdentitySampler:
+    """One image a row, K rows after another of one identity: P x K images of P identities.
+
+    An epoch goes once through all identities in random order; what is left of it after whole
+    batches is dropped. The K images are different ones where the identity has so many, and
+    otherwise come equally often, as far as K allows.
+    """
+
+    images = 1
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        *,
+        batch_size: int,
+        images_per_identity: int,
+        seed: int,
+    ):
+        """`labels` are those of all records, `rows` the records used."""
+        self.batch_size, self._each, self._seed = batch_size, images_per_identity, seed
+        self._groups = _group(rows, labels) if len(rows) else []
+        identities = batch_size // images_per_identity
+        if len(self._groups) < identities:
+            raise UserError(
+                f"there are training images of {len(self._groups)} identities, but a batch takes "
+                f"{identities} (config.batch_size / images_per_identity); lower it or add some"
+            )
+
+    def records(self, step: int) -> np.ndarray:
+        identities = self.batch_size // self._each
+        epoch, batch = divmod(step, len(self._groups) // identities)
+        order = _permutation(self._seed, 0, epoch, len(self._groups))
+        rng = np.random.default_rng(random_key("images", self._seed, step))
+        chosen = order[batch * identities :][:identities]
+        return np.concatenate([self._draw(self._groups[g], rng) for g in chosen])[:, None]
+
+    def _draw(self, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        rounds = -(-self._each // len(group))
+        return np.concatenate([rng.permutation(group) for _ in range(rounds)])[: self._each]
 
 
 class DDLSampler:

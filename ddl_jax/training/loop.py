@@ -70,9 +70,9 @@ def _loop(
     """Evaluate, save, next batch, train, log: in this order. `step` counts finished updates."""
     config, first = run.config, int(state.step)
     schedule = make_schedule(config.optimizer)
-    images = config.batch_size * run.images
+    images = config.batch_size * run.images_of_a_row
     workers = config.data.workers
-    data = batches(run.rows(), step=first, workers=workers) if config.steps else iter(())
+    data = batches(run.batches(), step=first, workers=workers) if config.steps else iter(())
     watch, start, metrics, logged = Stopwatch(), time.perf_counter(), {}, first
     try:
         for step in range(first, config.steps + 1):
@@ -172,11 +172,15 @@ def _describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path |
         origin,
         f"{run.card.network}: {size:,} parameters; "
         f"{images} images of {run.classes} identities; "
-        f"{run.config.batch_size} x {run.images} images a step on {mesh.size} "
+        f"{run.config.batch_size} x {run.images_of_a_row} images a step on {mesh.size} "
         f"{mesh.devices.flat[0].platform} device(s)",
     ]
     if learning := run.fine_tuning.describe(state.params):
         lines.append(learning)
+    for domain, recipe in run.augment.made.items():
+        lines.append(f"made on the fly: {domain} of {domains[0]} by {recipe}")
+    for share, recipe in run.augment.shares:
+        lines.append(f"augmentation of {share:.0%} of the images: {recipe}")
     if run.pairs is not None:
         pairs = ", ".join(f"{len(rows)} {domain}" for domain, rows in run.pairs.items())
         lines.append(f"positive pairs: {pairs}; kept in {pairs_file}")

@@ -26,7 +26,7 @@ def softmax_columns(loss: Loss, batch: Batch) -> dict[str, list[int]]:
 
     A row of a ddl batch holds (single, first, second) of every domain, teacher first.
     """
-    if batch.kind == "images":
+    if batch.kind != "ddl":  # one image a row
         return {_SHARED: [0]}
     seen = [0] if loss.softmax_images == "singles" else [0, 1, 2]
     columns = {

@@ -21,9 +21,17 @@ from ddl_jax import config as config_lib
 from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.data import pairs as pairs_lib
+from ddl_jax.data.augment import Augment, make_augment
+from ddl_jax.data.made_domains import MadeDomains
 from ddl_jax.data.open_source import open_source
-from ddl_jax.data.pipeline import BatchRows
-from ddl_jax.data.sampling import DDLSampler, ImageSampler, Sampler
+from ddl_jax.data.pipeline import HostBatches
+from ddl_jax.data.sampling import (
+    DDLSampler,
+    IdentitySampler,
+    ImageSampler,
+    MixedSampler,
+    Sampler,
+)
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
@@ -53,7 +61,9 @@ class Run:
     config: Config
     workdir: epath.Path
     mesh: Mesh
-    source: Source
+    images: Source  # those there are
+    source: Source  # the same, and the domains that are made of them
+    augment: Augment
     evaluation_data: EvaluationData | None  # None where nothing is ever evaluated
     sampler: Sampler | None  # None where no step is made
     pairs: pairs_lib.Pairs | None
@@ -71,7 +81,7 @@ class Run:
         return self.source.index.classes
 
     @property
-    def images(self) -> int:
+    def images_of_a_row(self) -> int:
         """Images of a row of a batch."""
         return config_lib.images_of_a_row(self.config.batch)
 
@@ -107,7 +117,7 @@ class Run:
 
         jit keeps the trace for arrays of these shapes and shardings: training does not pay again.
         """
-        b, m = self.config.batch_size, self.images
+        b, m = self.config.batch_size, self.images_of_a_row
         rows = parallel.row_sharding(self.mesh)
         batch = {
             "image": jax.ShapeDtypeStruct(
@@ -124,14 +134,13 @@ class Run:
         settings = self.config.evaluation
         return protocol_card(self.card, self.evaluation_data, settings, step)
 
-    def rows(self) -> BatchRows:
+    def batches(self) -> HostBatches:
         """This host's rows of all batches, where there are any."""
-        return BatchRows(
+        return HostBatches(
             self.source,
             self.sampler,
             size=self.card.input_size,
-            flip=self.config.batch.flip,
-            seed=self.config.seed,
+            augment=self.augment,
             steps=self.config.steps,
             host=jax.process_index(),
             hosts=jax.process_count(),
@@ -160,7 +169,7 @@ class Run:
             self.config,
             module=self.module,
             card=self.card,
-            source=self.source,
+            source=self.images,
             mesh=self.mesh,
         )
 
@@ -187,14 +196,16 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     elif start is not None:
         card = init_from.with_source(card, start)
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
-    source = open_source(config.data, config.synthetic)
+    images = open_source(config.data, config.synthetic)
+    augment = make_augment(config.batch, config.seed)
+    source = MadeDomains(images, config.batch.domains[0], augment.made) if augment.made else images
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
     meta = Meta(
         card=card.to_json(),
         classes=source.index.classes,
         identities=identities_hash(source.index),
         heads=list(head_names(config)),
-        data=_data_hash(config, source.index, pairs),
+        data=_data_hash(config, source.index, pairs, augment),
     )
     if start is not None:
         init_from.check_head(start, config, meta)
@@ -204,7 +215,9 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         config=config,
         workdir=workdir,
         mesh=mesh,
+        images=images,
         source=source,
+        augment=augment,
         evaluation_data=open_evaluation(config) if config.evaluation.every >= 0 else None,
         sampler=sampler,
         pairs=pairs,
@@ -234,11 +247,9 @@ def _sampler(
     """What chooses the records of every batch, and the pairs it takes, of which file."""
     batch = config.batch
     _check_domains(index, batch.domains)
-    if batch.kind == "images":
-        if not config.steps:
-            return None, None, None
-        rows = np.flatnonzero(np.isin(index.domains, batch.domains or np.unique(index.domains)))
-        return ImageSampler(rows, batch_size=config.batch_size, seed=config.seed), None, None
+    if batch.kind != "ddl":
+        sampler = _image_sampler(config, index) if config.steps else None
+        return sampler, None, None
     pairs, file = pairs_lib.load_or_make_pairs(
         index, batch, config.seed, pairs_directories(config, workdir)
     )
@@ -246,6 +257,19 @@ def _sampler(
         return None, pairs, file
     sampler = DDLSampler(index, pairs, batch_size=config.batch_size, seed=config.seed)
     return sampler, pairs, file
+
+
+def _image_sampler(config: Config, index: RecordIndex) -> Sampler:
+    """The sampler of a batch with one image a row."""
+    batch, size, seed = config.batch, config.batch_size, config.seed
+    if batch.shares:
+        shares = dict(zip(batch.domains, batch.shares, strict=True))
+        return MixedSampler(index, shares, batch_size=size, seed=seed)
+    rows = np.flatnonzero(np.isin(index.domains, batch.domains or np.unique(index.domains)))
+    if batch.kind == "images":
+        return ImageSampler(rows, batch_size=size, seed=seed)
+    each = batch.images_per_identity
+    return IdentitySampler(rows, index.labels, batch_size=size, images_per_identity=each, seed=seed)
 
 
 def pairs_directories(config: Config, workdir: epath.Path) -> list[epath.Path]:
@@ -265,9 +289,14 @@ def _check_domains(index: RecordIndex, domains: tuple[str, ...]) -> None:
             )
 
 
-def _data_hash(config: Config, index: RecordIndex, pairs: pairs_lib.Pairs | None) -> str:
+def _data_hash(
+    config: Config, index: RecordIndex, pairs: pairs_lib.Pairs | None, augment: Augment
+) -> str:
     digest = hashlib.sha256(index.fingerprint().encode())
     digest.update(repr((config.model.input_size, config.batch.flip)).encode())
+    # As steps and ranges: what a preset stands for may be another with another version.
+    for name, recipe in (*augment.shares, *augment.made.items()):
+        digest.update(f"{name}={recipe}".encode())
     for domain, rows in (pairs or {}).items():
         digest.update(domain.encode() + rows.tobytes())
     return digest.hexdigest()[:16]

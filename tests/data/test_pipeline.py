@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from ddl_jax.config import Batch
+from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image
+from ddl_jax.data.degradations.recipe import parse_recipe
 from ddl_jax.data.image_folder import ImageFolderSource
+from ddl_jax.data.made_domains import MadeDomains
 from ddl_jax.data.pairs import make_pairs
-from ddl_jax.data.pipeline import BatchRows, batches
-from ddl_jax.data.sampling import DDLSampler, ImageSampler
+from ddl_jax.data.pipeline import HostBatches, batches
+from ddl_jax.data.sampling import DDLSampler, IdentitySampler, ImageSampler, MixedSampler
 from ddl_jax.errors import UserError
 
 from .image_files import write_faces
@@ -24,16 +27,23 @@ def source(tmp_path_factory) -> ImageFolderSource:
     return ImageFolderSource(str(root), domain_rules=("*/easy/*=easy", "*=hard"))
 
 
-def _rows(source, *, flip=True, seed=0, kind="ddl", **hosts) -> BatchRows:
+def _rows(source, *, flip=True, seed=0, kind="ddl", augment=None, **hosts) -> HostBatches:
+    domains, options = ("easy", source.index.domains[-1]), {"batch_size": B, "seed": seed}
     if kind == "ddl":
-        pairs = make_pairs(source.index, Batch(kind="ddl", domains=("easy", "hard")), 0)
-        sampler = DDLSampler(source.index, pairs, batch_size=B, seed=seed)
+        pairs = make_pairs(source.index, Batch(kind="ddl", domains=domains), 0)
+        sampler = DDLSampler(source.index, pairs, **options)
+    elif kind == "mixed":
+        sampler = MixedSampler(source.index, dict(zip(domains, (0.5, 0.5))), **options)
+    elif kind == "identities":
+        rows, labels = np.arange(len(source)), source.index.labels
+        sampler = IdentitySampler(rows, labels, images_per_identity=2, **options)
     else:
-        sampler = ImageSampler(np.arange(len(source)), batch_size=B, seed=seed)
-    return BatchRows(source, sampler, size=SIZE, flip=flip, seed=seed, steps=STEPS, **hosts)
+        sampler = ImageSampler(np.arange(len(source)), **options)
+    augment = augment or Augment(flip=flip, seed=seed)
+    return HostBatches(source, sampler, size=SIZE, augment=augment, steps=STEPS, **hosts)
 
 
-def _read(rows: BatchRows, step: int = 0, workers: int = 0) -> list[dict[str, np.ndarray]]:
+def _read(rows: HostBatches, step: int = 0, workers: int = 0) -> list[dict[str, np.ndarray]]:
     iterator = batches(rows, step=step, workers=workers)
     try:
         return list(iterator)
@@ -88,12 +98,11 @@ def test_images_are_mirrored_one_by_one_half_of_the_time(source):
 
 def test_another_seed_mirrors_others(source):
     one, other = (
-        BatchRows(
+        HostBatches(
             source,
             ImageSampler(np.arange(len(source)), batch_size=B, seed=0),
             size=SIZE,
-            flip=True,
-            seed=seed,
+            augment=Augment(seed=seed),
             steps=STEPS,
         )
         for seed in (0, 1)
@@ -102,27 +111,74 @@ def test_another_seed_mirrors_others(source):
     assert (images[0] != images[1]).any()
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
-@pytest.mark.parametrize("step", [0, 3])
-def test_the_rows_of_all_hosts_make_the_global_batch(source, hosts, step):
-    whole = _read(_rows(source))[step:]
-    parts = [_read(_rows(source, host=host, hosts=hosts), step) for host in range(hosts)]
-    joined = [
+KINDS = ("ddl", "images", "mixed", "identities")
+DEGRADING = Augment(
+    shares=[(0.5, parse_recipe("rotate:5..20+noise:5..20"))],
+    made={"cctv": parse_recipe("cctv")},
+    seed=3,
+)
+
+
+def _joined(parts: list[list[dict[str, np.ndarray]]]) -> list[dict[str, np.ndarray]]:
+    """The global batches of those of all hosts."""
+    return [
         {name: np.concatenate([part[name] for part in batch]) for name in batch[0]}
         for batch in zip(*parts)
     ]
-    _assert_equal(joined, whole)
 
 
-@pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_a_run_that_goes_on_sees_the_batches_it_would_have_seen(source, step):
-    _assert_equal(_read(_rows(source), step), _read(_rows(source))[step:])
+@pytest.fixture(scope="module")
+def made(source) -> MadeDomains:
+    return MadeDomains(source, "easy", ("cctv",))
 
 
-def test_worker_processes_make_the_same_batches(source):
-    rows = _rows(source, host=1, hosts=2)
-    rows[0]  # a cache that has been used must not hinder the way to other processes
-    _assert_equal(_read(rows, step=2, workers=2), _read(rows, step=2))
+@pytest.fixture(scope="module")
+def whole(made) -> dict[str, list[dict[str, np.ndarray]]]:
+    """All batches of every kind, from one host, its threads, and the first step on."""
+    return {kind: _read(_rows(made, kind=kind, augment=DEGRADING)) for kind in KINDS}
+
+
+def test_made_domains_are_degraded_in_the_batch(made, whole):
+    records = _rows(made)._sampler.records(0)
+    assert set(made.index.domains[records[:, 3:]].ravel()) == {"cctv"}
+    straight = _read(_rows(made, augment=Augment(flip=False)))[0]["image"]
+    changed = (whole["ddl"][0]["image"] != straight).any((2, 3, 4))
+    assert changed[:, 3:].all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+@pytest.mark.parametrize("step", range(STEPS))
+def test_hosts_and_restarts_make_the_same_global_batches(made, whole, kind, hosts, step):
+    parts = [
+        _read(_rows(made, kind=kind, augment=DEGRADING, host=host, hosts=hosts), step)
+        for host in range(hosts)
+    ]
+    _assert_equal(_joined(parts), whole[kind][step:])
+
+
+# A start of worker processes takes seconds: two of them every time, all others in `make test-all`.
+@pytest.mark.parametrize(
+    "kind, host, hosts, step, workers", [("ddl", 1, 2, 1, 2), ("mixed", 3, 4, 3, 3)]
+)
+def test_worker_processes_make_the_same_rows(made, whole, kind, host, hosts, step, workers):
+    rows = _rows(made, kind=kind, augment=DEGRADING, host=host, hosts=hosts)
+    own = np.s_[host * B // hosts : (host + 1) * B // hosts]
+    wanted = [{name: array[own] for name, array in batch.items()} for batch in whole[kind][step:]]
+    _assert_equal(_read(rows, step, workers), wanted)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_worker_processes_of_all_hosts_make_the_same_batches(made, whole, kind, hosts, workers):
+    step = hosts + workers - 3  # 0 to 4
+    parts = [
+        _read(_rows(made, kind=kind, augment=DEGRADING, host=host, hosts=hosts), step, workers)
+        for host in range(hosts)
+    ]
+    _assert_equal(_joined(parts), whole[kind][step:])
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused(source):

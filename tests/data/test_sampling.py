@@ -7,7 +7,7 @@ import pytest
 
 from ddl_jax.config import Batch
 from ddl_jax.data.pairs import make_pairs
-from ddl_jax.data.sampling import DDLSampler, ImageSampler
+from ddl_jax.data.sampling import DDLSampler, IdentitySampler, ImageSampler, MixedSampler
 from ddl_jax.data.source import RecordIndex, make_index
 from ddl_jax.errors import UserError
 
@@ -34,9 +34,25 @@ def _sampler(index: RecordIndex, *, pairs="same_domain", seed=0, batch_size=B) -
     return DDLSampler(index, make_pairs(index, batch, 0), batch_size=batch_size, seed=seed)
 
 
-@pytest.mark.parametrize(
-    "make", [_sampler, lambda index, seed=0: ImageSampler(np.arange(7), batch_size=B, seed=seed)]
-)
+def _images(index: RecordIndex, seed=0) -> ImageSampler:
+    return ImageSampler(np.arange(7), batch_size=B, seed=seed)
+
+
+def _mixed(index: RecordIndex, *, seed=0, shares=(0.5, 0.25, 0.25), batch_size=B) -> MixedSampler:
+    return MixedSampler(index, dict(zip(DOMAINS, shares)), batch_size=batch_size, seed=seed)
+
+
+def _identities(index: RecordIndex, *, seed=0, each=2, batch_size=B, rows=None) -> IdentitySampler:
+    return IdentitySampler(
+        np.arange(len(index)) if rows is None else rows,
+        index.labels,
+        batch_size=batch_size,
+        images_per_identity=each,
+        seed=seed,
+    )
+
+
+@pytest.mark.parametrize("make", [_sampler, _images, _mixed, _identities])
 def test_records_are_a_pure_function_of_seed_and_step(index, make):
     steps = [0, 1, 2, 3, 50, 7, 1000]
     forward, backward = make(index), make(index)
@@ -145,3 +161,87 @@ def test_no_image_to_sample_is_refused():
         ImageSampler(np.array([], np.int64), batch_size=2, seed=0)
     with pytest.raises(UserError, match="there are 3 training images, .*batch_size=4"):
         ImageSampler(np.arange(3), batch_size=4, seed=0)
+
+
+@pytest.mark.parametrize(
+    "shares, batch_size, counts",
+    [
+        ((0.5, 0.25, 0.25), 8, (4, 2, 2)),
+        ((0.6, 0.3, 0.1), 10, (6, 3, 1)),
+        ((1 / 3, 1 / 3, 1 / 3), 10, (4, 3, 3)),  # the first of equal remainders
+        ((0.45, 0.45, 0.1), 16, (7, 7, 2)),  # 7.2, 7.2, 1.6
+    ],
+)
+def test_every_batch_has_its_shares_of_the_domains(index, shares, batch_size, counts):
+    sampler = _mixed(index, shares=shares, batch_size=batch_size)
+    for step in range(20):
+        domains = index.domains[sampler.records(step)[:, 0]]
+        assert tuple(int((domains == domain).sum()) for domain in DOMAINS) == counts
+
+
+def test_a_mixed_domain_goes_through_its_images_once_an_epoch(index):
+    sampler = _mixed(index, shares=(0.5, 0.25, 0.25), batch_size=12)
+    records = np.concatenate([sampler.records(step)[:, 0] for step in range(36)])
+    for domain, epochs in zip(DOMAINS, (6, 3, 3)):
+        own = index.rows_of(domain)
+        drawn = records[index.domains[records] == domain].reshape(epochs, len(own))
+        for epoch in drawn:
+            assert sorted(epoch) == own.tolist()
+        assert len({tuple(epoch) for epoch in drawn}) == epochs
+
+
+def test_mixed_domains_are_scattered_over_the_batch(index):
+    sampler = _mixed(index)
+    first = [index.domains[sampler.records(step)[0, 0]] for step in range(200)]
+    assert 70 < first.count("easy") < 130  # of 200 at one half: 4 standard deviations
+    assert min(map(first.count, DOMAINS)) > 20
+
+
+@pytest.mark.parametrize("shares, told", [((0.9, 0.05, 0.05), "0 of the 4"), ((1, 0, 0), "'dark'")])
+def test_a_share_that_is_no_image_is_refused(index, shares, told):
+    with pytest.raises(UserError, match=told):
+        _mixed(index, shares=shares)
+
+
+def test_a_share_of_more_images_than_there_are_is_refused(index):
+    with pytest.raises(UserError, match="'easy' 40 of the 80 images of a batch; it has 36"):
+        _mixed(index, batch_size=80)
+
+
+@pytest.mark.parametrize("each", [2, 4, 9])
+def test_a_batch_has_so_many_different_images_of_each_identity(index, each):
+    sampler = _identities(index, each=each, batch_size=4 * each)
+    for step in range(9):
+        records = sampler.records(step).reshape(4, each)
+        labels = index.labels[records]
+        assert (labels == labels[:, :1]).all()
+        assert len(set(labels[:, 0])) == 4
+        assert len(set(records.ravel())) == 4 * each
+
+
+def test_an_epoch_of_identities_goes_once_through_all_of_them(index):
+    sampler = _identities(index)  # two identities a batch
+    epochs = []
+    for epoch in range(3):
+        records = [sampler.records(6 * epoch + step)[::2, 0] for step in range(6)]
+        epochs.append(tuple(index.labels[np.concatenate(records)]))
+        assert sorted(epochs[-1]) == list(range(IDENTITIES))
+    assert len(set(epochs)) == 3
+    seen = np.concatenate([sampler.records(step)[:, 0] for step in range(300)])
+    assert set(seen) == set(range(len(index)))
+
+
+def test_identities_with_few_images_repeat_them_evenly(index):
+    rows = index.rows_of("dark")  # three of each
+    sampler = _identities(index, each=8, batch_size=16, rows=rows)
+    for step in range(6):
+        for group in sampler.records(step).reshape(2, 8):
+            _, counts = np.unique(group, return_counts=True)
+            assert sorted(counts) == [2, 3, 3]
+
+
+def test_fewer_identities_than_the_batch_takes_are_refused_for_images_too(index):
+    with pytest.raises(UserError, match="images of 12 identities, but a batch takes 13"):
+        _identities(index, each=2, batch_size=26)
+    with pytest.raises(UserError, match="images of 0 identities"):
+        _identities(index, rows=np.array([], np.int64))

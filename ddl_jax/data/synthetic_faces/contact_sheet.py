@@ -5,16 +5,11 @@ python -m ddl_jax.data.synthetic_faces.contact_sheet --out=docs/pictures/synthet
 
 import argparse
 
-import cv2
 import numpy as np
-from etils import epath
-from PIL import Image  # comes with matplotlib
 
-from ddl_jax.data.picture_grid import picture_grid
+from ddl_jax.data.contact_sheet import draw_sheet, write_sheet
 from ddl_jax.data.synthetic_faces import domains
 from ddl_jax.data.synthetic_faces.render import render_identity
-
-_HEADER = 22  # pixels for the domains' names
 
 
 def contact_sheet(seed: int, identities: range, views: dict[str, int], size: int) -> np.ndarray:
@@ -23,23 +18,12 @@ def contact_sheet(seed: int, identities: range, views: dict[str, int], size: int
         np.stack([image for _, _, image in render_identity(seed, number, views, size)])
         for number in identities
     ]
-    sheet = picture_grid(np.stack(rows))
-    step = sheet.shape[1] // sum(views.values())
-    header = np.full((_HEADER, sheet.shape[1], 3), 255, np.uint8)
-    column = 0
-    for domain, number in views.items():
-        cv2.putText(
-            header,
-            domain.replace("_", " "),
-            (column * step + 2, _HEADER - 7),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.4,
-            (40, 40, 40),
-            1,
-            cv2.LINE_AA,
-        )
-        column += number
-    return np.concatenate([header, sheet])
+    titles = [
+        domain if first else ""
+        for domain, number in views.items()
+        for first in [True] + [False] * (number - 1)
+    ]
+    return draw_sheet(np.stack(rows), titles)
 
 
 def main() -> None:
@@ -53,11 +37,7 @@ def main() -> None:
     views = {domains.EASY: 2} | {domain: 1 for domain in domains.HARD}
     identities = range(args.first, args.first + args.identities)
     sheet = contact_sheet(args.seed, identities, views, args.size)
-    # A palette, which OpenCV cannot write, makes the file a third of the size.
-    picture = Image.fromarray(sheet)
-    picture = picture.quantize(palette=picture.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
-    with epath.Path(args.out).open("wb") as file:
-        picture.save(file, "PNG", optimize=True)
+    write_sheet(args.out, sheet)
 
 
 if __name__ == "__main__":
