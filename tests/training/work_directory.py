@@ -16,15 +16,17 @@ from ddl_jax.training.state import TrainState, init_state, make_card, make_modul
 from ..random_values import random_values
 
 
-def write_work_directory(workdir: pathlib.Path, network: str = "iresnet_tiny") -> TrainState:
+def write_work_directory(
+    workdir: pathlib.Path, network: str = "iresnet_tiny", config: Config | None = None
+) -> TrainState:
     """Writes the state of step 7: a network for BGR images of 32x32, 16 numbers an embedding."""
-    config = Config(devices=1)
+    config = config or Config(devices=1)
     config.model.name, config.model.embedding_size = network, 16
     config.model.input_size, config.model.colour = (32, 32), "BGR"
     config.loss.margin, config.seed = "adaface", 1
     card = dataclasses.replace(make_card(config), source="a test")
     module = make_module(config)
-    optimizer, mesh = make_optimizer(config.optimizer), parallel.make_mesh(1)
+    optimizer, mesh = make_optimizer(config), parallel.make_mesh(1)
     shapes = jax.eval_shape(
         lambda: init_state(config, module, card, optimizer, classes=3, mesh=mesh)
     )
