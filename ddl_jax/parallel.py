@@ -7,7 +7,7 @@ batch and class centres are split over the axis, everything else is the same on 
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ddl_jax.errors import UserError
 
 AXIS = "data"
+Result = TypeVar("Result")
 
 
 def make_mesh(devices: int = 0) -> Mesh:
@@ -87,6 +88,16 @@ def wait_for_all(what: str) -> None:
     """Returns when every process has come here; `what` names the place in an error."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+def first_alone(do: Callable[[], Result]) -> Result:
+    """Does the same in every process, in process 0 before the others, who find what it has made."""
+    if jax.process_index() == 0:
+        result = do()
+        wait_for_all("process 0")
+        return result
+    wait_for_all("process 0")
+    return do()
 
 
 def hosts() -> list[str]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from ddl_jax.config import Batch
 
-# How far the teacher's mean similarity of positive pairs may fall, in cosine. Batches of the paper's
-# 16 to 32 pairs scatter by some .02 around it.
+# How far the teacher's mean similarity of positive pairs may fall, in cosine: several times what
+# the means of batches of 16 pairs scatter by.
 _FALL = 0.1
 _LINES = 5  # in which a term must move
 
@@ -35,8 +35,8 @@ class Alerts:
             return []
         before, self._highest = self._highest, mean
         return [
-            f"the teacher's E[S+] fell from {before:.3f} to {mean:.3f}: the easy faces get worse; a "
-            "higher config.loss.distillation.order_weight or stop_teacher_gradient holds them"
+            f"the teacher's E[S+] fell from {before:.3f} to {mean:.3f}: the easy faces get worse; "
+            "a higher config.loss.distillation.order_weight or stop_teacher_gradient holds them"
         ]
 
     def _stuck(self, row: Mapping[str, float]) -> list[str]:

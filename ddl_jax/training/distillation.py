@@ -52,8 +52,8 @@ def distillation_loss(
       config: of the run.
 
     Returns:
-      `(loss, memory, terms)`: the terms are unweighted and named by domain; among them arrays of the
-      global batch's similarities, NaN where there is none.
+      `(loss, memory, terms)`: the terms are unweighted and named by domain; among them arrays of
+      the global batch's similarities, NaN where there is none.
     """
     preset = _preset(config.loss.distillation)
     domains = losses.domain_pairs(

@@ -183,7 +183,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         card = init_from.with_source(card, start)
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
     _check_micro_batches(config, mesh)
-    source = open_source(config.data, config.synthetic)
+    source = parallel.first_alone(lambda: open_source(config.data, config.synthetic))
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
     meta = Meta(
         card=card.to_json(),
@@ -275,7 +275,8 @@ def _evaluation_source(config: Config, training: Source) -> Source | None:
     if evaluation.every < 0:
         return None
     data = config_lib.evaluation_data(config)
-    source = open_source(data, config.synthetic, "config.evaluation.data")
+    setting = "config.evaluation.data"
+    source = parallel.first_alone(lambda: open_source(data, config.synthetic, setting))
     check_evaluation(source, evaluation)
     return source
 
