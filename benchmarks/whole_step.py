@@ -58,7 +58,7 @@ class JaxStep:
         config.loss.precision = task.precision
         self.mesh = parallel.make_mesh()
         self.module, self.card = make_module(config), make_card(config)
-        optimizer = make_optimizer(config.optimizer)
+        optimizer = make_optimizer(config)
         self.state = init_state(
             config, self.module, self.card, optimizer, classes=task.classes, mesh=self.mesh
         )

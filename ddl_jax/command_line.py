@@ -7,13 +7,17 @@ from collections.abc import Callable, Sequence
 import absl.logging
 from absl import flags
 
-from ddl_jax.errors import UserError
+from ddl_jax.errors import Preempted, UserError
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-    """Runs a program -> its exit status: 2, after one line, for a user's mistake."""
-    # Orbax and TFDS report routine as warnings; what matters comes back as an exception.
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    """Runs a program -> its exit status.
+
+    After one line: 2 for a user's mistake, 75 where the machine was wanted back.
+    """
+    # Orbax and TFDS report routine as warnings, and errors of their threads with pages of
+    # traceback; what matters comes back as an exception.
+    absl.logging.set_verbosity(absl.logging.FATAL)
     # OpenCV logs every corrupt image that is refused, or skipped and counted, anyway. It reads this
     # when it is first imported, in worker processes too.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
@@ -22,6 +26,9 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     except UserError as error:
         print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
         return 2
+    except Preempted as error:
+        print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
+        return 75
     except ImportError as error:
         if "gcsfs" not in str(error):
             raise
@@ -62,13 +69,18 @@ def words(argv: Sequence[str], values: flags.FlagValues, help_text: str) -> list
 
 
 def train(argv: Sequence[str]) -> None:
-    """`train.py --config=FILE[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]`"""
-    from ddl_jax import config
+    """`train.py --config=FILE[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]`
 
-    command = config.parse(argv)
+    On a TPU pod, under Slurm or Open MPI the same command in every process; elsewhere with
+    --coordinator, --processes and --process.
+    """
+    from ddl_jax import config, processes
+
+    command = config.parse(argv, define=processes.define_flags)
     if command.config is None:
         print(__doc__, train.__doc__, command.flags, sep="\n")
         return
+    processes.join(command.flags)
     from ddl_jax import compilation_cache
     from ddl_jax.training.loop import train_and_evaluate  # after the cheap checks: it is slow
 
@@ -83,12 +95,13 @@ def evaluate(argv: Sequence[str]) -> None:
     itself was evaluated on. --before puts earlier runs' evaluations beside it in the report. --name
     keeps an evaluation on other data apart.
     """
-    from ddl_jax import config
+    from ddl_jax import config, processes
 
     command = config.parse(argv, define=_evaluation_flags, trains=False)
     if not command.workdir:
         print(evaluate.__doc__, command.flags, sep="\n")
         return
+    processes.join(command.flags)
     from ddl_jax import compilation_cache
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
 
@@ -105,6 +118,9 @@ def evaluate(argv: Sequence[str]) -> None:
 
 
 def _evaluation_flags(values: flags.FlagValues) -> None:
+    from ddl_jax import processes
+
+    processes.define_flags(values)
     flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
     flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)
     flags.DEFINE_string("name", "", "Of an evaluation on other data.", flag_values=values)

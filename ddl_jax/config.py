@@ -179,6 +179,7 @@ class Distillation:
 class Loss:
     margin: str = "arcface"  # the name of one of the margins below
     scale: float = 64.0
+    margin_warmup_steps: int = 0  # from no margin to the whole one
     class_chunk: int = 0  # classes looked at at a time, to save the memory of all logits; 0 for all
     inter_class_filter: float = 1.0  # cosine above which a negative counts as 0; 1 filters none
     precision: str = "highest"  # of the class logits' products; default lets an accelerator round
@@ -198,14 +199,25 @@ class Loss:
 
 @dataclasses.dataclass
 class Optimizer:
-    """SGD with momentum; the learning rate falls in steps."""
+    """The rule of an update, and how the learning rate moves."""
 
+    name: str = "sgd"  # or adamw
     learning_rate: float = 0.1
-    momentum: float = 0.9
+    rate_for_batch: int = 0  # rows the rate is meant for, scaled to batch_size; 0 takes it as it is
+    momentum: float = 0.9  # of sgd
+    beta1: float = 0.9  # of adamw, as is the next
+    beta2: float = 0.999
     weight_decay: float = 5e-4  # of every parameter, as the references do
+    no_decay: tuple[str, ...] = ()  # but of these: batch_norm, prelu, bias
     warmup_steps: int = 0  # linear, from 0
+    schedule: str = "drops"  # after the warm-up; cosine and polynomial end at the last step
     drop_steps: tuple[int, ...] = ()  # updates after which the rate is multiplied by drop_factor
     drop_factor: float = 0.1
+    power: float = 1.0  # of polynomial; 1, a straight line, in arcface_torch
+    final_rate: float = 0.0  # share of the rate that cosine and polynomial end with
+    clip_norm: float = 0.0  # a longer gradient is shortened to this length; 0 leaves it
+    clip: str = "all"  # whose gradient: all that learns, or the backbone alone, as arcface_torch
+    ema_decay: float = 0.0  # of the average of weights that is evaluated and exported; 0 for none
 
 
 @dataclasses.dataclass
@@ -224,7 +236,10 @@ class InitFrom:
 @dataclasses.dataclass
 class Checkpoint:
     every: int = 1000  # steps; the last step is always saved
+    minutes: float = 0.0  # and after so many minutes without one, seen when it logs; 0 never
     keep: int = 2  # newest ones
+    keep_every: int = 0  # and for good those of every so many steps; 0 none
+    best: str = ""  # and the one of the highest PROTOCOL/METRIC of its evaluation, if given
 
 
 @dataclasses.dataclass
@@ -249,9 +264,12 @@ class Config:
     seed: int = 0
     steps: int = 20_000  # 0 only takes over the weights of init_from, and evaluates them
     batch_size: int = 128  # rows of the global batch: b of the paper for a ddl batch
+    micro_batches: int = 1  # parts in which the backbone sees a batch, to save memory
+    max_skipped: int = 10  # updates in a row that are not finite, and skipped, before a run stops
     parallelism: str = "shard_map"  # or pmap
     devices: int = 0  # how many to use; 0 for all
     log_every: int = 50
+    profile: int = 0  # steps to trace into the work directory, after the first ten
     model: Model = dataclasses.field(default_factory=Model)
     data: Data = dataclasses.field(default_factory=Data)
     synthetic: Synthetic = dataclasses.field(default_factory=Synthetic)
@@ -452,9 +470,12 @@ def variant(config: Config, name: str) -> Config:
         config.synthetic = Synthetic(
             train_identities=12, test_identities=8, easy_views=3, hard_views=2
         )
-        config.evaluation.batch_size = 32
+        config.evaluation.batch_size, config.evaluation.easy = 32, "easy"
         config.evaluation.pairs = config.evaluation.protocols = ()
-        config.optimizer.warmup_steps, config.optimizer.drop_steps = 0, (1,)
+        config.optimizer.warmup_steps = 0
+        config.optimizer.drop_steps = (1,) if config.optimizer.schedule == "drops" else ()
+        config.micro_batches = 1
+        config.loss.margin_warmup_steps = min(config.loss.margin_warmup_steps, 1)
         config.batch.pairs_file, config.init_from = "", InitFrom()
     return config
 
@@ -584,11 +605,16 @@ _CHOICES = {
     "loss.heads": ("shared", "per_domain"),
     "loss.distillation.divergence": ("kl", "js", "earth_mover"),
     "loss.distillation.mining": ("paper", "tface", "top_k", "semi_hard", "random"),
+    "optimizer.name": ("sgd", "adamw"),
+    "optimizer.schedule": ("drops", "cosine", "polynomial"),
+    "optimizer.clip": ("all", "backbone"),
     "loss.distillation.fallback": ("easiest", "hardest", "none"),
     "init_from.head": ("keep", "reset", "class_means"),
 }
 _POSITIVE = (
     "batch_size",
+    "micro_batches",
+    "max_skipped",
     "log_every",
     "model.embedding_size",
     "batch.pairs_per_identity",
@@ -597,6 +623,7 @@ _POSITIVE = (
     "loss.distillation.negatives",
     "optimizer.learning_rate",
     "optimizer.drop_factor",
+    "optimizer.power",
     "checkpoint.every",
     "checkpoint.keep",
     "evaluation.batch_size",
@@ -606,8 +633,10 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     "devices",
+    "profile",
     "data.workers",
     "evaluation.data.workers",
+    "loss.margin_warmup_steps",
     "loss.class_chunk",
     "loss.sphereface.annealing",
     "loss.adaface.h",
@@ -617,8 +646,12 @@ _NOT_NEGATIVE = (
     "loss.distillation.positive_weight",
     "loss.distillation.negative_weight",
     "loss.distillation.order_weight",
+    "checkpoint.minutes",
+    "checkpoint.keep_every",
+    "optimizer.rate_for_batch",
     "optimizer.weight_decay",
     "optimizer.warmup_steps",
+    "optimizer.clip_norm",
     "synthetic.hard_views",
 )
 
@@ -637,6 +670,10 @@ _RANGES = {
     "model.dropout": (0.0, 1 - 1e-9, "from 0 to below 1"),
     "init_from.layer_decay": (1e-9, 1.0, "above 0 and at most 1"),
     "optimizer.momentum": (0.0, 1 - 1e-9, "from 0 to below 1"),
+    "optimizer.beta1": (0.0, 1 - 1e-9, "from 0 to below 1"),
+    "optimizer.beta2": (0.0, 1 - 1e-9, "from 0 to below 1"),
+    "optimizer.ema_decay": (0.0, 1 - 1e-9, "from 0 to below 1"),
+    "optimizer.final_rate": (0.0, 1.0, "a share, from 0 to 1"),
 }
 
 
@@ -684,9 +721,17 @@ def _validate_together(config: Config) -> None:
             f"config.batch.domains is {domains}; a ddl batch needs the teacher and at least one "
             "student"
         )
-    drops = config.optimizer.drop_steps
-    if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
-        raise UserError(f"config.optimizer.drop_steps is {drops}; give rising steps above 0")
+    _validate_optimizer(config.optimizer, config.steps)
+    if config.batch_size % config.micro_batches:
+        raise UserError(
+            f"config.micro_batches is {config.micro_batches}, which does not divide "
+            f"config.batch_size={config.batch_size}"
+        )
+    if config.checkpoint.best and "/" not in config.checkpoint.best:
+        raise UserError(
+            f"config.checkpoint.best is {config.checkpoint.best!r}; write PROTOCOL/METRIC as in "
+            "results.json, e.g. domains/all/separation"
+        )
     _validate_evaluation(config.evaluation)
     group, row = config.model.batch_norm_group, images_of_a_row(config.batch)
     if config.model.batch_norm == "groups" and group % row:
@@ -819,6 +864,47 @@ def _validate_distillation(options: Distillation, batch_size: int) -> None:
             f"{name}.negatives is {options.negatives}; a batch has {batch_size} singles of a "
             f"domain, past_embeddings adds {options.past_embeddings}"
         )
+
+
+# Of the optimizer: settings that only one rule or one schedule reads.
+_READ_BY = {
+    "momentum": ("name", ("sgd",)),
+    "beta1": ("name", ("adamw",)),
+    "beta2": ("name", ("adamw",)),
+    "drop_steps": ("schedule", ("drops",)),
+    "drop_factor": ("schedule", ("drops",)),
+    "power": ("schedule", ("polynomial",)),
+    "final_rate": ("schedule", ("cosine", "polynomial")),
+}
+NO_DECAY = ("batch_norm", "prelu", "bias")
+
+
+def _validate_optimizer(optimizer: Optimizer, steps: int) -> None:
+    name, default = "config.optimizer", Optimizer()
+    for key, (choice, readers) in _READ_BY.items():
+        chosen = getattr(optimizer, choice)
+        if chosen not in readers and getattr(optimizer, key) != getattr(default, key):
+            raise UserError(
+                f"{name}.{key} is for {choice}={' or '.join(readers)}, not for {chosen}; remove it"
+            )
+    drops = optimizer.drop_steps
+    if list(drops) != sorted(set(drops)) or any(step <= 0 for step in drops):
+        raise UserError(f"{name}.drop_steps is {drops}; give rising steps above 0")
+    for what in optimizer.no_decay:
+        if what not in NO_DECAY:
+            raise UserError(f"{name}.no_decay names {what!r}; give some of {', '.join(NO_DECAY)}")
+    if drops and drops[0] < optimizer.warmup_steps:
+        raise UserError(
+            f"{name}.drop_steps begin at {drops[0]}, inside the warm-up; give steps from "
+            f"warmup_steps={optimizer.warmup_steps} on"
+        )
+    if optimizer.schedule != "drops" and 0 < steps <= optimizer.warmup_steps:
+        raise UserError(
+            f"{name}.warmup_steps is {optimizer.warmup_steps}, which leaves none of "
+            f"config.steps={steps} to schedule={optimizer.schedule}; lower it"
+        )
+    if optimizer.clip == "backbone" and not optimizer.clip_norm:
+        raise UserError(f"{name}.clip is 'backbone' but clip_norm is 0; give the norm")
 
 
 def _validate_fine_tuning(config: Config) -> None:

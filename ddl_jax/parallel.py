@@ -5,17 +5,20 @@ devices, by `jax.shard_map` or by `jax.pmap`; nothing of either's layout leaves 
 batch and class centres are split over the axis, everything else is the same on every device.
 """
 
+import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ddl_jax.errors import UserError
 
 AXIS = "data"
+Result = TypeVar("Result")
 
 
 def make_mesh(devices: int = 0) -> Mesh:
@@ -79,6 +82,31 @@ def global_batch(mesh: Mesh, batch: Any) -> Any:
     """The global arrays of a batch of which every process holds its own contiguous rows."""
     sharding = row_sharding(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when every process has come here; `what` names the place in an error."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def first_alone(do: Callable[[], Result]) -> Result:
+    """Does the same in every process, in process 0 before the others, who find what it has made."""
+    if jax.process_index() == 0:
+        result = do()
+        wait_for_all("process 0")
+        return result
+    wait_for_all("process 0")
+    return do()
+
+
+def hosts() -> list[str]:
+    """The names of the hosts of all processes, in their order."""
+    name = np.zeros(64, np.uint8)
+    encoded = socket.gethostname().encode()[: len(name)]
+    name[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+    names = multihost_utils.process_allgather(name).reshape(-1, len(name))
+    return [bytes(row[row > 0]).decode(errors="replace") for row in np.asarray(names)]
 
 
 def reduce_gradients(gradients: Any) -> Any:

@@ -55,7 +55,13 @@ from ddl_jax.losses.margins import (
 )
 from ddl_jax.losses.mining import negative_similarities
 from ddl_jax.losses.misclassified import mv_softmax_logits, mv_softmax_margin
-from ddl_jax.losses.named_margin import MARGIN_NAMES, filtered_margin, named_margin
+from ddl_jax.losses.named_margin import (
+    MARGIN_NAMES,
+    MarginWarmUp,
+    filtered_margin,
+    named_margin,
+    warming_margin,
+)
 from ddl_jax.losses.pair_histograms import batch_pair_similarities, histogram_loss
 from ddl_jax.losses.partial_fc import SampledClasses, sample_classes, update_rows
 from ddl_jax.losses.presets import (
@@ -100,6 +106,7 @@ __all__ = [
     "Margin",
     "MarginInputs",
     "MarginSoftmaxAux",
+    "MarginWarmUp",
     "PairSimilarities",
     "SampledClasses",
     "SimilarityQueue",
@@ -170,4 +177,5 @@ __all__ = [
     "unit_vectors",
     "update_rows",
     "updated_centers",
+    "warming_margin",
 ]

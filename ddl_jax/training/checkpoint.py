@@ -17,10 +17,10 @@ from ddl_jax import config as config_lib
 from ddl_jax import parallel
 from ddl_jax.errors import UserError
 from ddl_jax.models import ModelCard
+from ddl_jax.training.preservation import preservation
 from ddl_jax.training.state import TrainState, init_backbone, make_module
 
-# Parts that are read apart: an evaluation wants the backbone only.
-_PARTS = ("backbone", "heads", "batch_stats", "progress")
+_AVERAGED = "averaged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +62,17 @@ def read_config(workdir: epath.PathLike) -> config_lib.Config:
 class Checkpoints:
     """The checkpoints of one work directory. Use as a context: leaving it waits for the writing."""
 
-    def __init__(self, workdir: epath.PathLike, keep: int = 1, *, read_only: bool = False):
+    def __init__(
+        self,
+        workdir: epath.PathLike,
+        settings: config_lib.Checkpoint | None = None,
+        *,
+        read_only: bool = False,
+    ):
         self._directory = epath.Path(workdir) / "checkpoints"
         with _errors_only() if read_only else contextlib.nullcontext():
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=policies.LatestN(keep),
+                preservation_policy=preservation(workdir, settings or config_lib.Checkpoint()),
                 # The loop decides when; the manager must not skip what it is told to save.
                 save_decision_policy=policies.FixedIntervalPolicy(1),
                 create=not read_only,
@@ -77,8 +83,13 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        try:
+            with self._writing():
+                self._manager.close()
+        except UserError:
+            if kind is None:  # an error on its way out tells more
+                raise
 
     def steps(self) -> list[int]:
         """Steps of the whole checkpoints, rising."""
@@ -88,12 +99,33 @@ class Checkpoints:
         """Starts to write the state of its step; returns when the arrays may be changed again."""
         parts = {name: ocp.args.StandardSave(part) for name, part in _split(state).items()}
         meta_args = ocp.args.JsonSave(dataclasses.asdict(meta))
-        self._manager.save(int(state.step), args=ocp.args.Composite(meta=meta_args, **parts))
+        with self._writing():
+            self._manager.save(int(state.step), args=ocp.args.Composite(meta=meta_args, **parts))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What fails in the background, a full disk, comes up in the next call."""
+        try:
+            yield
+        except Exception as error:  # of the file system, of Orbax or of what is below it
+            whole = ocp.utils.checkpoint_steps(
+                self._directory
+            )  # the manager forgot those of before
+            raise UserError(
+                f"a checkpoint cannot be written to {self._directory} ({_last_words(error)}); the "
+                f"older ones are whole, the newest is of step {max(whole, default='none')}: make "
+                "room and start the same command again"
+            ) from error
 
     def read_meta(self, step: int) -> Meta:
-        """What lies beside the arrays."""
-        found = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        return Meta(**found.meta)
+        """What lies beside the arrays.
+
+        Raises:
+          UserError: the checkpoint is damaged.
+        """
+        with self._reading(step):
+            item = ocp.args.Composite(meta=ocp.args.JsonRestore())
+            return Meta(**self._manager.restore(step, args=item).meta)
 
     def restore(self, step: int, state: TrainState, mesh: Mesh) -> TrainState:
         """The saved state, placed as `state` is; `state` gives shapes only."""
@@ -101,24 +133,90 @@ class Checkpoints:
         wanted = _split(jax.tree.map(parallel.abstract, state, placed))
         return _join(self.restore_parts(step, wanted))
 
+    def restore_variables(self, step: int, wanted: Any, config: config_lib.Config) -> Any:
+        """The backbone of a checkpoint: the averaged one, where its run keeps an average.
+
+        Args:
+          step: of the checkpoint.
+          wanted: `{"params": ..., "batch_stats": ...}` as shapes with their placement.
+          config: that of the run.
+        """
+        if config.optimizer.ema_decay:
+            return self.restore_parts(step, {_AVERAGED: wanted})[_AVERAGED]
+        parts = {"backbone": wanted["params"], "batch_stats": wanted["batch_stats"]}
+        found = self.restore_parts(step, parts)
+        return {"params": found["backbone"], "batch_stats": found["batch_stats"]}
+
     def restore_parts(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
         """Some parts of a checkpoint, by trees of their shapes and placement."""
         args = {name: ocp.args.StandardRestore(part) for name, part in wanted.items()}
-        try:
+        with self._reading(step):
             found = self._manager.restore(step, args=ocp.args.Composite(**args))
-        except ValueError as error:  # other names or shapes than those wanted, or lost files
-            told = next(iter(str(error).strip().splitlines()), "")
+            return {name: found[name] for name in wanted}
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # other names or shapes than those wanted, lost or cut files
             raise UserError(
                 f"{self._directory / str(step)} cannot be read: it was written by another version "
-                f"of ddl_jax, or is damaged ({told[:200]})"
+                f"of ddl_jax, or is damaged ({_last_words(error)})"
             ) from error
-        return {name: found[name] for name in wanted}
+
+    def restore_newest(self, state: TrainState, mesh: Mesh) -> tuple[TrainState, dict[int, str]]:
+        """The state of the newest checkpoint that can be read; `state` gives shapes only.
+
+        Newer ones, which cannot, are moved out of the way, so that training can write theirs anew.
+
+        Returns:
+          `(state, damaged)`: where the others were put, by step.
+
+        Raises:
+          UserError: none can be read; nothing has been moved.
+        """
+        errors: dict[int, UserError] = {}
+        for step in reversed(self.steps()):
+            try:
+                self.read_meta(step)
+                found = self.restore(step, state, mesh)
+            except UserError as error:
+                errors[step] = error
+            else:
+                return found, {damaged: self._set_aside(damaged) for damaged in errors}
+        raise next(iter(errors.values()))
+
+    def _set_aside(self, step: int) -> str:
+        target = self._directory.parent / "damaged" / str(step)
+        if jax.process_index() == 0:
+            target.parent.mkdir(exist_ok=True)
+            if target.exists():
+                target.rmtree()
+            (self._directory / str(step)).rename(target)
+        parallel.wait_for_all(f"damaged {step}")
+        self._manager.reload()
+        return str(target)
+
+
+def _last_words(error: Exception) -> str:
+    """The first line of what a library says, its end: the reason follows long names of files."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if len(line) < 200 else f"... {line[-200:]}"
 
 
 def _split(state: TrainState) -> dict[str, Any]:
-    progress = {"step": state.step, "loss": state.loss_state, "optimizer": state.opt_state}
-    parts = (state.params["backbone"], state.params["heads"], state.batch_stats, progress)
-    return dict(zip(_PARTS, parts, strict=True))
+    parts = {
+        "backbone": state.params["backbone"],
+        "heads": state.params["heads"],
+        "batch_stats": state.batch_stats,
+        "progress": {
+            "step": state.step,
+            "loss": state.loss_state,
+            "optimizer": state.opt_state,
+            "skipped": state.skipped,
+        },
+    }
+    return parts if state.averaged is None else parts | {_AVERAGED: state.averaged}
 
 
 def _join(parts: dict[str, Any]) -> TrainState:
@@ -129,6 +227,8 @@ def _join(parts: dict[str, Any]) -> TrainState:
         batch_stats=parts["batch_stats"],
         loss_state=progress["loss"],
         opt_state=progress["optimizer"],
+        skipped=progress["skipped"],
+        averaged=parts.get(_AVERAGED),
     )
 
 
@@ -177,6 +277,4 @@ def load_checkpoint(
         shapes = jax.eval_shape(lambda: init_backbone(module, card, jax.random.key(0)))
         here = SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda leaf: parallel.abstract(leaf, here), shapes)
-        wanted = {"backbone": abstract["params"], "batch_stats": abstract["batch_stats"]}
-        found = checkpoints.restore_parts(step, wanted)
-    return module, {"params": found["backbone"], "batch_stats": found["batch_stats"]}, card
+        return module, checkpoints.restore_variables(step, abstract, config), card

@@ -3,9 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ddl_jax import losses, parallel
 from ddl_jax.config import Config, Distillation
+from ddl_jax.losses.axis import gather_rows
 from ddl_jax.losses.presets import loss_of_pairs
 
 Metrics = dict[str, jax.Array]
@@ -50,7 +52,8 @@ def distillation_loss(
       config: of the run.
 
     Returns:
-      `(loss, memory, terms)`: the terms are unweighted and named by domain.
+      `(loss, memory, terms)`: the terms are unweighted and named by domain; among them arrays of
+      the global batch's similarities, NaN where there is none.
     """
     preset = _preset(config.loss.distillation)
     domains = losses.domain_pairs(
@@ -77,7 +80,8 @@ def distillation_loss(
             )
             for k, queue in enumerate(memory["embeddings"])
         )
-    return loss, remembered, _named(loss, terms, config.batch.domains)
+    names = config.batch.domains
+    return loss, remembered, _named(loss, terms, names) | _similarities(domains, names)
 
 
 def _preset(options: Distillation) -> losses.DistillationPreset:
@@ -86,6 +90,22 @@ def _preset(options: Distillation) -> losses.DistillationPreset:
     return losses.DistillationPreset(
         **same | {"count": options.negatives, "divergence": _DIVERGENCES[options.divergence]}
     )
+
+
+def _similarities(
+    domains: list[losses.PairSimilarities], names: tuple[str, ...]
+) -> dict[str, jax.Array]:
+    """The similarities themselves, for whoever wants to see their distributions."""
+    found = {}
+    for name, pairs in zip(names, domains, strict=True):
+        positive, negative = jax.lax.stop_gradient((pairs.positive, pairs.negative))
+        for what, values, where in (
+            ("positive", positive, pairs.positive_where),
+            ("negative", negative, pairs.negative_where),
+        ):
+            kept = values if where is None else jnp.where(where, values, jnp.nan)
+            found[f"similarities/{what}/{name}"] = gather_rows(kept, parallel.AXIS).ravel()
+    return found
 
 
 def _named(loss: jax.Array, terms: Metrics, domains: tuple[str, ...]) -> Metrics:

@@ -16,7 +16,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import embed
 from ddl_jax.interop import TorchWeights, read_torch_backbone
 from ddl_jax.models import ModelCard
-from ddl_jax.training.checkpoint import Checkpoints, Meta, newest_step
+from ddl_jax.training.checkpoint import Checkpoints, Meta, newest_step, read_config
 from ddl_jax.training.recognizer import TORCH
 from ddl_jax.training.state import TrainState, padded_classes
 
@@ -149,7 +149,8 @@ def apply(
         centers = class_means(module, variables, card, source, mesh)
         heads = {name: {"class_centers": centers} for name in heads}
     params = {"backbone": backbone, "heads": heads}
-    new = state.replace(params=params, batch_stats=batch_stats)
+    averaged = state.averaged and {"params": backbone, "batch_stats": batch_stats}
+    new = state.replace(params=params, batch_stats=batch_stats, averaged=averaged)
     placed = parallel.shardings(mesh, new)
     # Copies: two heads must not share a buffer that the step will donate.
     copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=placed)
@@ -161,13 +162,14 @@ def _read(start: Start, state: TrainState, mesh: Mesh) -> tuple[Any, Any, Any]:
         size = next(iter(state.params["heads"].values()))["class_centers"].shape[1]
         shape = jax.ShapeDtypeStruct((padded_classes(start.meta.classes), size), jnp.float32)
         shapes = {
-            "backbone": state.params["backbone"],
-            "batch_stats": state.batch_stats,
+            "variables": {"params": state.params["backbone"], "batch_stats": state.batch_stats},
             "heads": {name: {"class_centers": shape} for name in start.meta.heads},
         }
         wanted = jax.tree.map(parallel.abstract, shapes, parallel.shardings(mesh, shapes))
-        found = checkpoints.restore_parts(start.step, wanted)
-    return found["backbone"], found["batch_stats"], found["heads"]
+        heads = checkpoints.restore_parts(start.step, {"heads": wanted["heads"]})["heads"]
+        config = read_config(start.path)
+        found = checkpoints.restore_variables(start.step, wanted["variables"], config)
+    return found["params"], found["batch_stats"], heads
 
 
 def _check_embedding_size(weights: TorchWeights, path: str, card: ModelCard) -> None:

@@ -5,11 +5,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorboardX
 import tqdm
 from etils import epath
 
 from ddl_jax.evaluation.files import write_atomically
+
+_SIMILARITY_BINS = np.linspace(-1.0, 1.0, 51)  # the same at every step, so that they compare
 
 
 def read_metrics(workdir: epath.PathLike, up_to: int | None = None) -> list[dict[str, Any]]:
@@ -42,14 +45,19 @@ class MetricWriter:
         # purge_step makes TensorBoard forget what is done again.
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds the metrics of one log line."""
+    def write(
+        self, step: int, metrics: Mapping[str, float], arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """Adds the metrics of one log line, and arrays as TensorBoard's histograms."""
         if not self._active:
             return
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
+        for name, values in arrays.items():
+            if len(values := values[np.isfinite(values)]):
+                self._board.add_histogram(name, values, step, bins=_SIMILARITY_BINS)
         self._board.flush()
 
     def close(self) -> None:

@@ -49,9 +49,11 @@ def make_margin(loss: Loss) -> losses.Margin:
     options.pop("regularizer_weight", None)
     try:
         margin = losses.named_margin(loss.margin, scale=loss.scale, **options)
-        if loss.inter_class_filter == 1.0:
-            return margin
-        return losses.filtered_margin(margin, threshold=loss.inter_class_filter)
+        if loss.inter_class_filter != 1.0:
+            margin = losses.filtered_margin(margin, threshold=loss.inter_class_filter)
+        if loss.margin_warmup_steps:
+            margin = losses.warming_margin(margin, steps=loss.margin_warmup_steps)
+        return margin
     except ValueError as error:
         raise UserError(f"config.loss, margin {loss.margin}: {error}") from error
 
@@ -160,6 +162,10 @@ def _head_loss(
 
 def _state_terms(head: str, state: Any) -> Metrics:
     """The statistics a margin keeps, as metrics."""
+    if isinstance(state, losses.MarginWarmUp):
+        state = state.margin
+    if state is None:
+        return {}
     if isinstance(state, losses.AdaFaceState):
         return {f"norm_mean/{head}": state.mean, f"norm_std/{head}": state.std}
     return {f"curricular_t/{head}": state}

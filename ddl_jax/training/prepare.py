@@ -4,6 +4,7 @@ Nothing is written into the work directory here, and no file of the data is chan
 synthetic_faces is rendered when it is missing.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -49,8 +50,10 @@ from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import TrainState, init_state, make_card, make_module, padded_classes
 from ddl_jax.training.step import make_train_step
 
-# Settings that may change between two starts of a run without making it another experiment.
-_FREE = ("steps", "parallelism", "devices", "log_every", "checkpoint.", "evaluation.")
+# Settings that may change between two starts of a run without making it another experiment. The
+# first only where the learning rate does not depend on where the run ends.
+_FREE = ("steps", "parallelism", "devices", "log_every", "profile", "max_skipped")
+_FREE += ("checkpoint.", "evaluation.")
 _FREE_DATA = ("data.path", "data.workers")  # the fingerprint tells whether the data are the same
 
 
@@ -108,6 +111,8 @@ class Run:
             self.optimizer,
             seed=self.config.seed,
             fine_tuning=self.fine_tuning,
+            micro_batches=self.config.micro_batches,
+            ema_decay=self.config.optimizer.ema_decay,
         )
         how = self.config.parallelism
         return parallel.map_step(step, self.mesh, jax.eval_shape(self.new_state), how=how)
@@ -196,7 +201,8 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     elif start is not None:
         card = init_from.with_source(card, start)
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
-    images = open_source(config.data, config.synthetic)
+    _check_micro_batches(config, mesh)
+    images = parallel.first_alone(lambda: open_source(config.data, config.synthetic))
     augment = make_augment(config.batch, config.seed)
     source = MadeDomains(images, config.batch.domains[0], augment.made) if augment.made else images
     sampler, pairs, pairs_file = _sampler(config, source.index, workdir)
@@ -218,14 +224,14 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         images=images,
         source=source,
         augment=augment,
-        evaluation_data=open_evaluation(config) if config.evaluation.every >= 0 else None,
+        evaluation_data=_evaluation_data(config),
         sampler=sampler,
         pairs=pairs,
         pairs_file=pairs_file,
         module=module,
         card=card,
         fine_tuning=fine_tuning,
-        optimizer=make_optimizer(config.optimizer, fine_tuning),
+        optimizer=make_optimizer(config, fine_tuning),
         meta=meta,
         start=start,
     )
@@ -233,6 +239,21 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     if config.steps:
         run.check_step()
     return run
+
+
+def _check_micro_batches(config: Config, mesh: Mesh) -> None:
+    rows = config.batch_size // mesh.size
+    if rows % config.micro_batches:
+        raise UserError(
+            f"config.micro_batches is {config.micro_batches}, but each of {mesh.size} devices has "
+            f"{rows} rows of a batch; take a number that divides them"
+        )
+
+
+def _evaluation_data(config: Config) -> EvaluationData | None:
+    if config.evaluation.every < 0:
+        return None
+    return parallel.first_alone(lambda: open_evaluation(config))
 
 
 def identities_hash(index: RecordIndex) -> str:
@@ -311,10 +332,11 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
         if workdir.exists() and (workdir / "checkpoints").exists():
             raise UserError(f"{workdir} has checkpoints but no config.json; give another --workdir")
         return
+    free = _FREE if config.optimizer.schedule == "drops" else _FREE[1:]
     changed = [
         key
         for key in config_lib.changed_keys(read_config(workdir), config)
-        if not key.startswith(_FREE) and key not in _FREE_DATA
+        if not key.startswith(free) and key not in _FREE_DATA
     ]
     if changed:
         raise UserError(
@@ -345,10 +367,12 @@ def _saved(config: Config, workdir: epath.Path) -> tuple[int, Meta] | None:
         steps = checkpoints.steps()
         if not steps:
             return None
-        step = steps[-1]
-        if step > config.steps:
-            raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}")
-        return step, checkpoints.read_meta(step)
+        if steps[-1] > config.steps:
+            raise UserError(f"{workdir} is at step {steps[-1]}, beyond config.steps={config.steps}")
+        for step in reversed(steps):
+            with contextlib.suppress(UserError):  # a damaged one; the loop says so
+                return step, checkpoints.read_meta(step)
+        return steps[-1], checkpoints.read_meta(steps[-1])
 
 
 def _check_same_data(workdir: epath.Path, old: Meta, meta: Meta) -> None:

@@ -31,6 +31,10 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: running statistics of the backbone.
       loss_state: what the losses remember: of `objective.initial_loss_state`.
       opt_state: of the Optax optimizer, for the parameters that learn.
+      skipped: int32 counts of the steps that changed nothing, as something in them was not finite:
+        `total`, and those `in_a_row` up to now.
+      averaged: variables of the backbone, averaged over the updates; None where the config keeps no
+        average.
     """
 
     step: jax.Array
@@ -38,6 +42,15 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     loss_state: Any
     opt_state: Any
+    skipped: Any
+    averaged: Any = None
+
+    @property
+    def variables(self) -> Any:
+        """The backbone to evaluate: `{"params": ..., "batch_stats": ...}`, averaged if kept so."""
+        if self.averaged is not None:
+            return self.averaged
+        return {"params": self.params["backbone"], "batch_stats": self.batch_stats}
 
 
 def padded_classes(classes: int) -> int:
@@ -116,12 +129,15 @@ def init_state(
             "backbone": variables["params"],
             "heads": init_heads(head_key, head_names(config), classes, card.embedding_size),
         }
+        zero = jnp.zeros((), jnp.int32)
         return TrainState(
-            step=jnp.zeros((), jnp.int32),
+            step=zero,
             params=params,
             batch_stats=variables["batch_stats"],
             loss_state=initial_loss_state(config),
             opt_state=optimizer.init(fine_tuning.learnt(params)),
+            skipped={"total": zero, "in_a_row": zero},
+            averaged=variables if config.optimizer.ema_decay else None,
         )
 
     placed = parallel.shardings(mesh, jax.eval_shape(init))

@@ -5,7 +5,7 @@ import pytest
 from ddl_jax.config import Config, Data, Synthetic, evaluation_data
 from ddl_jax.data.exclude import left_out
 from ddl_jax.data.open_source import open_source
-from ddl_jax.data.tfds_source import pack
+from ddl_jax.data.prepare import prepare
 from ddl_jax.errors import UserError
 
 from .image_files import write_faces
@@ -42,8 +42,8 @@ def test_a_list_that_does_not_fit_is_refused(tmp_path, text, told):
 def sources(tmp_path_factory) -> dict[str, Data]:
     root = write_faces(tmp_path_factory.mktemp("faces"), 4)
     folder = Data(source="image_folder", path=str(root))
-    packed = pack(open_source(folder, Synthetic()), str(root.parent / "packed"), "faces")
-    return {"folder": folder, "tfds": Data(source="tfds", path=packed)}
+    packed = prepare(open_source(folder, Synthetic()), str(root.parent / "packed"), "faces")
+    return {"folder": folder, "tfds": Data(source="tfds", path=str(packed))}
 
 
 @pytest.mark.parametrize("kind", ["folder", "tfds"])

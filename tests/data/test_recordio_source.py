@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ddl_jax.config import Data, Synthetic
+from ddl_jax.data.augment import Augment
 from ddl_jax.data.open_source import open_source
-from ddl_jax.data.pipeline import BatchRows, batches
+from ddl_jax.data.pipeline import HostBatches, batches
 from ddl_jax.data.sampling import ImageSampler
 from ddl_jax.errors import UserError
 from ddl_jax.interop import RecordIOSource, recordio, write_recordio
@@ -178,7 +179,7 @@ def test_batches_are_the_same_from_threads_and_worker_processes(folder):
     """Reading by place shares no position in the file, whoever reads at the same time."""
     source = _open(folder, domain_rules=("1*=easy", "*=hard"))
     sampler = ImageSampler(np.arange(len(source)), batch_size=8, seed=0)
-    rows = BatchRows(source, sampler, size=(16, 16), flip=True, seed=0, steps=6)
+    rows = HostBatches(source, sampler, size=(16, 16), augment=Augment(seed=0), steps=6)
     read = []
     for workers in (0, 2):
         iterator = batches(rows, step=0, workers=workers)

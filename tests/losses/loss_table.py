@@ -232,6 +232,7 @@ LOSSES = [
     *_margin_softmax("normface", "normface"),
     *_margin_softmax("mv_softmax", losses.mv_softmax_margin()),
     *_margin_softmax("filtered", losses.filtered_margin(losses.cosface_margin(), threshold=0.25)),
+    *_margin_softmax("warming", losses.warming_margin(losses.arcface_margin(), steps=3)),
     *_margin_softmax("sphereface", losses.sphereface_margin(annealing=0.5)),
     *_margin_softmax("curricularface", losses.curricularface_margin(**_CURRICULAR)),
     *_margin_softmax("adaface", _SATURATED_ADAFACE),

@@ -106,6 +106,7 @@ _MARGINS = {
     "combined": losses.combined_margin(m1=1.1, m2=0.2, m3=0.1, scale=16.0),
     "straight-through": losses.arcface_margin(gradient="straight_through", scale=16.0),
     "filtered": losses.filtered_margin(losses.cosface_margin(scale=16.0), threshold=0.3),
+    "warming": losses.warming_margin(losses.curricularface_margin(scale=16.0), steps=3),
     "magface": losses.magface_margin(lower_norm=1.0, upper_norm=4.0, scale=16.0),
     "elasticface": losses.elasticface_margin(assignment="ranked", scale=16.0),
 } | {

@@ -45,13 +45,13 @@ class Trainer:
         config = self.config
         self.mesh = parallel.make_mesh(config.devices)
         self.module, self.card = Backbone(config.model.batch_norm), make_card(config)
-        self.optimizer, self.fine_tuning = make_optimizer(config.optimizer), EVERYTHING
+        self.optimizer, self.fine_tuning = make_optimizer(config), EVERYTHING
         self.objective = make_objective(config, CLASSES)
 
     def fine_tune(self, module):
         """Takes another backbone, one that has parts, and does to them what the config says."""
         self.module, self.fine_tuning = module, make_fine_tuning(self.config, module)
-        self.optimizer = make_optimizer(self.config.optimizer, self.fine_tuning)
+        self.optimizer = make_optimizer(self.config, self.fine_tuning)
         return self
 
     def new_state(self):
@@ -73,6 +73,8 @@ class Trainer:
             self.optimizer,
             seed=self.config.seed,
             fine_tuning=self.fine_tuning,
+            micro_batches=self.config.micro_batches,
+            ema_decay=self.config.optimizer.ema_decay,
         )
         return parallel.map_step(step, self.mesh, state, how=self.config.parallelism)
 
@@ -94,7 +96,8 @@ class Trainer:
         for number in range(steps):
             batch = parallel.global_batch(self.mesh, make_batch(self.config, number))
             state, values = step(state, batch)
-            metrics.append({name: float(value) for name, value in values.items()})
+            scalars = {name: value for name, value in values.items() if value.ndim == 0}
+            metrics.append({name: float(value) for name, value in scalars.items()})
         return jax.device_get(state), metrics
 
 

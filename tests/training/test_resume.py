@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,49 @@ def test_kill_9_changes_no_bit(undisturbed, faces, cache, tmp_path):
     assert [row["loss"] for row in rows] == [row["loss"] for row in wanted]
     for line in (workdir / "metrics.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def wait_for_a_checkpoint(process, workdir):
+    deadline = time.monotonic() + 240
+    while newest(workdir) == 0:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_sigterm_saves_and_leaves_and_meanwhile_nobody_else_comes_in(
+    undisturbed, faces, cache, tmp_path
+):
+    workdir = tmp_path / "preempted"
+    process = start(command(workdir, faces), cache)
+    wait_for_a_checkpoint(process, workdir)
+    process.send_signal(signal.SIGSTOP)
+    config = config_lib.parse(["train.py", *command(workdir, faces)]).config
+    with pytest.raises(UserError, match=f"is in use by process {process.pid} on "):
+        train_and_evaluate(config, workdir)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 75, output
+    step = newest(workdir)
+    assert 0 < step < STEPS
+    assert f"told to leave (SIGTERM); step {step} is saved in {workdir}" in output
+    finish(start(command(workdir, faces), cache))
+    assert_same(read_state(workdir), read_state(undisturbed))
+
+
+def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before(
+    undisturbed, faces, cache, tmp_path
+):
+    workdir = tmp_path / "damaged"
+    shutil.copytree(undisturbed, workdir)
+    newest_one, before = (workdir / "checkpoints" / str(step) for step in (STEPS, STEPS - 3))
+    assert before.is_dir()
+    (newest_one / "meta" / "metadata").write_text("{")
+    output = finish(start(command(workdir, faces), cache))
+    assert f"the checkpoint of step {STEPS} is damaged; it is in {workdir / 'damaged'}" in output
+    assert f"going on from step {STEPS - 3} of {workdir}" in output
+    assert_same(read_state(workdir), read_state(undisturbed))
 
 
 @pytest.mark.long

@@ -26,6 +26,7 @@ from ddl_jax.training import identities, init_from, loop, train_and_evaluate
 from ddl_jax.training.checkpoint import load_checkpoint
 from ddl_jax.training.evaluate_workdir import evaluate_workdir
 from ddl_jax.training.metrics import read_metrics
+from ddl_jax.training.not_finite import report_not_finite
 from ddl_jax.training.prepare import prepare
 from ddl_jax.training.state import make_card
 from tests.data.image_files import write_faces
@@ -348,22 +349,46 @@ def test_eight_devices_embed_as_one_does(pretrained, faces):
     np.testing.assert_allclose(eight, one, atol=1e-5 * np.abs(one).max())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_older_checkpoints(faces, tmp_path):
+def test_steps_that_are_not_finite_stop_the_run_with_a_report(faces, tmp_path, capsys):
+    # The second update would throw the weights away, though loss and gradient are finite.
     config = settings(
         "synthetic_pretrain",
         faces,
-        steps=6,
+        steps=8,
         checkpoint__every=1,
-        log_every=6,
+        log_every=3,
+        max_skipped=4,
         evaluation__every=-1,
-        optimizer__learning_rate=1e30,
+        optimizer__learning_rate=1e-3,
+        optimizer__drop_steps="(1,)",
+        optimizer__drop_factor=1e38,
     )
-    with pytest.raises(
-        UserError, match="parameter_norm is .* lower config.optimizer.learning_rate"
-    ):
-        train_and_evaluate(config, tmp_path / "run")
-    # The first update throws the weights away, though loss and gradient before it were finite.
-    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    workdir = tmp_path / "run"
+    told = "5 steps in a row up to step 6 were not finite and changed nothing: parameter_norm"
+    with pytest.raises(UserError, match=told) as error:
+        train_and_evaluate(config, workdir)
+    assert str(workdir / "not_finite-6.json") in str(error.value)
+    assert "ATTENTION: 2 steps up to step 3 were not finite" in capsys.readouterr().out
+    assert [row["skipped"] for row in read_metrics(workdir)] == [2, 5]
+    report = json.loads((workdir / "not_finite-6.json").read_text())
+    assert report["step"] == 6 and report["metrics"]["parameter_norm"] == "inf"
+    run = prepare(config, tmp_path / "other")
+    paths = run.source.index.paths[run.sampler.records(5)].tolist()
+    assert report["images"] == paths and report["gradients"] == []
+    # What was learnt before is there, in every checkpoint.
+    _, variables, _ = load_checkpoint(workdir)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
+
+
+def test_the_report_names_the_tensors_without_a_finite_gradient(faces, tmp_path):
+    run = prepare(settings("synthetic_ddl", faces, evaluation__every=-1), tmp_path / "run")
+    state = run.first_state()
+    # Embeddings of nothing: the last layers get no finite gradient, nor what lies before them.
+    state.params["backbone"]["fc"]["kernel"] *= np.nan
+    told = report_not_finite(run, state.replace(step=state.step + 1), {"loss": np.nan})
+    assert told.startswith("loss; gradient of backbone/") and " more (all of it in " in told
+    report = json.loads((tmp_path / "run" / "not_finite-1.json").read_text())
+    assert {"backbone/fc/kernel", "backbone/conv1/kernel"} <= set(report["gradients"])
 
 
 def test_the_order_of_the_loop(faces, tmp_path, monkeypatch):
@@ -380,7 +405,7 @@ def test_the_order_of_the_loop(faces, tmp_path, monkeypatch):
 
         monkeypatch.setattr(owner, name, recorded)
 
-    record(loop, "_evaluate", "evaluate")
+    record(loop._Loop, "_evaluate", "evaluate")
     record(checkpoint.Checkpoints, "save", "save")
     record(metrics.Stopwatch, "wait_for", "next")
     record(loop.parallel, "global_batch", "train")

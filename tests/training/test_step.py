@@ -1,6 +1,9 @@
 """One step, any topology: the numbers of eight devices are those of one, mapped either way."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -107,6 +110,104 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(trainer):
     own = trainer("ddl", optimizer__learning_rate=0.02)
     seen = [float(metrics["margin_softmax"]) for metrics in own.repeat(15)]
     assert seen[-1] < 0.8 * seen[0]
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_micro_batches_are_one_batch_but_for_batch_norm(trainer, kind, devices):
+    options = {"model__batch_norm": "frozen", "devices": devices}
+    wanted, wanted_metrics = trainer(kind, **options).run(2)
+    found, metrics = trainer(kind, micro_batches=4, **options).run(2)
+    assert_close(found.params, wanted.params)
+    assert_close(metrics, wanted_metrics, 1e-4)
+
+
+def test_micro_batches_move_the_statistics_one_after_the_other(trainer):
+    whole, _ = trainer("images").run(1)
+    parts, _ = trainer("images", micro_batches=2).run(1)
+    # The running mean goes a tenth of the way to the batch's, twice to those of its halves.
+    once, twice = (state.batch_stats["bn1"]["mean"] for state in (whole, parts))
+    assert 1.8 < np.dot(once, twice) / np.dot(once, once) < 2.0
+
+
+def test_micro_batches_save_memory(trainer):
+    def temporaries(micro_batches):
+        options = {"batch_size": 64, "model__input_size": (64, 64)}
+        own = trainer("images", micro_batches=micro_batches, **options)
+        rows = {
+            "image": jax.ShapeDtypeStruct((64, 1, 64, 64, 3), np.uint8),
+            "label": jax.ShapeDtypeStruct((64, 1), np.int32),
+        }
+        state = jax.eval_shape(own.new_state)
+        compiled = own.step(state).lower(state, rows).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporaries(8) < 0.5 * temporaries(1)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_is_counted(trainer, kind):
+    own = trainer(kind, devices=8, optimizer__learning_rate=1e38)
+    before = jax.device_get(own.new_state())
+    after, metrics = own.run(3)
+    assert [row["skipped"] for row in metrics] == [1, 2, 3]
+    assert not np.isfinite(metrics[-1]["parameter_norm"])
+    assert (after.step, after.skipped["total"], after.skipped["in_a_row"]) == (3, 3, 3)
+    same = after.replace(step=before.step, skipped=before.skipped)
+    jax.tree.map(np.testing.assert_array_equal, same, before)
+
+
+def test_skipped_steps_in_a_row_are_those_up_to_now(trainer):
+    own = trainer("images")
+    state = own.new_state()
+    step, broken = own.step(state), jnp.float32(np.nan)
+    kernel = state.params["backbone"]["fc"]["kernel"]
+    seen = []
+    for number, value in enumerate((None, broken, broken, None, broken)):
+        fc = state.params["backbone"]["fc"]
+        fc["kernel"] = kernel if value is None else jnp.full_like(kernel, value)
+        batch = parallel.global_batch(own.mesh, make_batch(own.config, number))
+        state, metrics = step(jax.tree.map(jnp.copy, state), batch)
+        seen.append((int(state.skipped["total"]), int(state.skipped["in_a_row"])))
+    assert seen == [(0, 0), (1, 1), (2, 2), (2, 0), (3, 1)]
+
+
+def mixed(share, a, b):
+    return share * a + (1 - share) * b
+
+
+def test_the_average_follows_the_weights(trainer):
+    own = trainer("images", optimizer__ema_decay=0.15)
+    state = own.new_state()
+    step = own.step(state)
+    wanted = jax.device_get(state.variables)
+    for number in range(4):
+        batch = parallel.global_batch(own.mesh, make_batch(own.config, number))
+        state, _ = step(state, batch)
+        now = jax.device_get({"params": state.params["backbone"], "batch_stats": state.batch_stats})
+        decay = min(0.15, (1 + number) / (10 + number))
+        wanted = jax.tree.map(functools.partial(mixed, decay), wanted, now)
+        assert_close(jax.device_get(state.averaged), wanted, 1e-6)
+    assert state.variables is state.averaged
+
+
+@pytest.mark.parametrize("clip", ["all", "backbone"])
+def test_a_gradient_is_clipped_by_its_whole_length_on_any_devices(trainer, clip):
+    options = {"optimizer__clip_norm": 0.01, "optimizer__clip": clip}
+    options["optimizer__weight_decay"] = 0.0
+    found = [trainer("images", devices=devices, **options).run(1)[0] for devices in (1, 8)]
+    assert_close(found[1].params, found[0].params)
+    # Without decay the momentum after one step is the gradient itself.
+    centers, backbone = (gradients_of(found[1], part) for part in ("class_centers", "backbone"))
+    clipped = [*backbone, *centers] if clip == "all" else backbone
+    length = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in clipped))
+    np.testing.assert_allclose(length, 0.01, rtol=1e-4)
+    if clip == "backbone":
+        whole, _ = trainer("images", optimizer__weight_decay=0.0).run(1)
+        assert_close(centers, gradients_of(whole, "class_centers"))
+
+
+def gradients_of(state, part):
+    leaves = jax.tree.leaves_with_path(state.opt_state)
+    return [leaf for path, leaf in leaves if part in jax.tree_util.keystr(path)]
 
 
 def small_mobilefacenet(**options):

@@ -20,20 +20,24 @@ _OFFSETS = ("bias", "mean")
 
 
 def write_work_directory(
-    workdir: pathlib.Path, network: str = "iresnet_tiny", *, centred: bool = False
+    workdir: pathlib.Path,
+    network: str = "iresnet_tiny",
+    *,
+    centred: bool = False,
+    config: Config | None = None,
 ) -> TrainState:
     """Writes the state of step 7: a network for BGR images of 32x32, 16 numbers an embedding.
 
     Its values are random, different in every array. With `centred`, biases and means are 0, and
     unlike images have unlike embeddings.
     """
-    config = Config(devices=1)
+    config = config or Config(devices=1)
     config.model.name, config.model.embedding_size = network, 16
     config.model.input_size, config.model.colour = (32, 32), "BGR"
     config.loss.margin, config.seed = "adaface", 1
     card = dataclasses.replace(make_card(config), source="a test")
     module = make_module(config)
-    optimizer, mesh = make_optimizer(config.optimizer), parallel.make_mesh(1)
+    optimizer, mesh = make_optimizer(config), parallel.make_mesh(1)
     shapes = jax.eval_shape(
         lambda: init_state(config, module, card, optimizer, classes=3, mesh=mesh)
     )

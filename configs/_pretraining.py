@@ -1,0 +1,22 @@
+"""What the pretraining configs share: an ArcFace on aligned 112x112 faces, in bfloat16."""
+
+from ddl_jax.config import Checkpoint, Config, Data, Model, Optimizer
+
+
+def arcface(network: str, *, images: int, batch_size: int, epochs: int) -> Config:
+    """The recipe of arcface_torch: its rate is for 1,024 images and falls to 0 in a straight line.
+
+    Args:
+      network: a backbone.
+      images: of the training data; only the number of steps follows from it.
+      batch_size: over all devices.
+      epochs: times the data are seen.
+    """
+    return Config(
+        steps=epochs * images // batch_size,
+        batch_size=batch_size,
+        model=Model(name=network, dtype="bfloat16"),
+        data=Data(source="recordio", workers=8),
+        optimizer=Optimizer(learning_rate=0.1, rate_for_batch=1024, schedule="polynomial"),
+        checkpoint=Checkpoint(every=2000, minutes=30),
+    )

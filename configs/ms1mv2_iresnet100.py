@@ -1,0 +1,13 @@
+"""ArcFace pretraining of iresnet100 on MS1MV2: 85,742 people, 5,822,653 images.
+
+    python train.py --config=configs/ms1mv2_iresnet100.py --workdir=runs/ms1mv2_iresnet100 \
+        --config.data.path=faces_emore --config.evaluation.every=-1
+"""
+
+from configs import _pretraining
+from ddl_jax.config import Config, variant
+
+
+def get_config(name: str = "") -> Config:
+    config = _pretraining.arcface("iresnet100", images=5_822_653, batch_size=1024, epochs=20)
+    return variant(config, name)

@@ -1,0 +1,154 @@
+"""Several processes as one run: train.py and eval.py as somebody would start them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from ddl_jax import config as config_lib
+from ddl_jax import load_checkpoint, processes
+from ddl_jax.errors import UserError
+from ddl_jax.training.metrics import read_metrics
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    return tmp_path_factory.mktemp("faces")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def start(program, arguments, *, count, devices, cache):
+    """A program as `count` processes of `devices` CPU devices each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "XLA_FLAGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
+    return [
+        subprocess.Popen(
+            [sys.executable, program, *arguments]
+            + (together + [f"--process={number}"] if together else []),
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(count)
+    ]
+
+
+def finish(started, status=0):
+    outputs = [process.communicate(timeout=400)[0] for process in started]
+    assert [process.returncode for process in started] == [status] * len(started), outputs
+    return outputs
+
+
+def command(workdir, faces, **changes):
+    settings = {"data.path": faces, "steps": 4, "checkpoint.every": 2} | changes
+    return [
+        "--config=configs/synthetic_ddl.py:runlocal",
+        f"--workdir={workdir}",
+        *(f"--config.{key}={value}" for key, value in settings.items()),
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, faces, cache):
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    finish(start("train.py", command(workdir, faces), count=1, devices=4, cache=cache))
+    return workdir
+
+
+def assert_same_run(workdir, wanted):
+    (_, found, _), (_, expected, _) = load_checkpoint(workdir), load_checkpoint(wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    losses = [[row["loss"] for row in read_metrics(path)] for path in (workdir, wanted)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)], ids=["two", "four"])
+def test_processes_train_and_evaluate_as_one_does(count, alone, faces, cache, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = command(workdir, faces)
+    started = start("train.py", arguments, count=count, devices=4 // count, cache=cache)
+    outputs = finish(started)
+    assert f"processes: 0 on {socket.gethostname()}, 1 on" in outputs[0]
+    assert all("step 4/4" not in output for output in outputs[1:])  # one of them tells
+    assert_same_run(workdir, alone)
+    results = [(path / "evaluation/4/results.json").read_text() for path in (workdir, alone)]
+    assert len(results[0]) == len(results[1]) > 100
+    # One process goes on where several were, and evaluates what they left.
+    finish(start("train.py", command(workdir, faces, steps=5), count=1, devices=2, cache=cache))
+    started = start("eval.py", [f"--workdir={workdir}"], count=count, devices=1, cache=cache)
+    assert "rank_1" in finish(started)[0]
+
+
+def test_sigterm_to_one_process_saves_and_ends_all(faces, cache, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = command(
+        workdir, faces, steps=2000, **{"checkpoint.every": 1, "evaluation.every": -1}
+    )
+    started = start("train.py", arguments, count=2, devices=1, cache=cache)
+    deadline = time.monotonic() + 300
+    while not any((workdir / "checkpoints").glob("[0-9]*[0-9]")):
+        assert all(process.poll() is None for process in started), finish(started)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    started[1].send_signal(signal.SIGTERM)
+    outputs = finish(started, status=75)
+    steps = {output.split("; step ")[1].split(" is saved")[0] for output in outputs}
+    assert len(steps) == 1
+    assert (workdir / "checkpoints" / steps.pop()).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--processes=2"],
+            "--processes needs --coordinator; give coordinator, processes, process",
+        ),
+        (
+            ["--coordinator=a", "--processes=2", "--process=0"],
+            "is 'a'; give HOST:PORT of process 0",
+        ),
+        (
+            ["--coordinator=a:1", "--processes=2", "--process=2"],
+            "is 2, of --processes=2; give 0 to 1",
+        ),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(words, told):
+    arguments = ["train.py", *command("runs/x", "faces"), *words]
+    command_line = config_lib.parse(arguments, define=processes.define_flags)
+    with pytest.raises(UserError, match=told):
+        processes.join(command_line.flags)
+
+
+def test_a_process_that_does_not_come_is_told(faces, cache, tmp_path):
+    arguments = [*command(tmp_path / "run", faces), "--start_timeout=5"]
+    first, second = start("train.py", arguments, count=2, devices=1, cache=cache)
+    second.kill()
+    output = first.communicate(timeout=200)[0]
+    second.communicate()
+    assert first.returncode != 0
+    assert "process" in output and not (tmp_path / "run").exists()
