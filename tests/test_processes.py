@@ -1,5 +1,6 @@
 """Several processes as one run: train.py and eval.py as somebody would start them."""
 
+import json
 import os
 import signal
 import socket
@@ -63,7 +64,7 @@ def finish(started, status=0):
 
 
 def command(workdir, faces, **changes):
-    settings = {"data.path": faces, "steps": 4, "checkpoint.every": 2} | changes
+    settings = {"data.path": faces, "steps": 2, "checkpoint.every": 1} | changes
     return [
         "--config=configs/synthetic_ddl.py:runlocal",
         f"--workdir={workdir}",
@@ -80,7 +81,8 @@ def alone(tmp_path_factory, faces, cache):
 
 def assert_same_run(workdir, wanted):
     (_, found, _), (_, expected, _) = load_checkpoint(workdir), load_checkpoint(wanted)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    # A fresh network multiplies the rounding of another order of sums, here by hundreds a step.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
     losses = [[row["loss"] for row in read_metrics(path)] for path in (workdir, wanted)]
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
@@ -92,12 +94,14 @@ def test_processes_train_and_evaluate_as_one_does(count, alone, faces, cache, tm
     started = start("train.py", arguments, count=count, devices=4 // count, cache=cache)
     outputs = finish(started)
     assert f"processes: 0 on {socket.gethostname()}, 1 on" in outputs[0]
-    assert all("step 4/4" not in output for output in outputs[1:])  # one of them tells
+    assert all("step 2/2" not in output for output in outputs[1:])  # one of them tells
     assert_same_run(workdir, alone)
-    results = [(path / "evaluation/4/results.json").read_text() for path in (workdir, alone)]
-    assert len(results[0]) == len(results[1]) > 100
+    results = [json.loads((p / "evaluation/2/results.json").read_text()) for p in (workdir, alone)]
+    for protocol, metrics in results[1].items():
+        difference = results[0][protocol]["separation"] - metrics["separation"]
+        assert abs(difference) < 1e-4
     # One process goes on where several were, and evaluates what they left.
-    finish(start("train.py", command(workdir, faces, steps=5), count=1, devices=2, cache=cache))
+    finish(start("train.py", command(workdir, faces, steps=3), count=1, devices=2, cache=cache))
     started = start("eval.py", [f"--workdir={workdir}"], count=count, devices=1, cache=cache)
     assert "rank_1" in finish(started)[0]
 
