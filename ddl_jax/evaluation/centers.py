@@ -7,6 +7,7 @@ than a few MB beside themselves.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ class LabelCheck(NamedTuple):
 # A wrong label turns the margin around: an image lies as far on the other's side as on its own.
 # Hard images of the right label lie around 0: a bound near that mirror image keeps them.
 _MIRRORED = 0.75
+_COLUMNS = 4096  # of a tile: 16 MiB of 512 numbers each
 _SURE = 0.05  # of all people, those whose halves may be less alike than what counts as one person
 
 
@@ -107,12 +109,13 @@ def check_labels(unit: np.ndarray, labels: np.ndarray) -> LabelCheck:
     if identities < 2:
         raise ValueError("all images are of one identity: give at least 2")
     centers = identity_centers(unit, labels, identities)
-    nearest, other = np.empty(len(unit), np.int64), np.empty(len(unit))
-    for part, cosines in cosine_blocks(unit, centers):
-        rows = np.arange(len(cosines))
-        cosines[rows, labels[part]] = -np.inf
-        nearest[part] = cosines.argmax(axis=1)
-        other[part] = cosines[rows, nearest[part]]
+    nearest, other = np.zeros(len(unit), np.int64), np.full(len(unit), -np.inf)
+    for rows, columns, cosines in _tiles(unit, centers):
+        cosines[labels[rows, None] == columns] = -np.inf
+        best = cosines.argmax(axis=1)
+        highest = cosines[np.arange(len(best)), best]
+        better = highest > other[rows]
+        nearest[rows[better]], other[rows[better]] = columns[best[better]], highest[better]
     return LabelCheck(own_similarities(unit, labels), nearest, other)
 
 
@@ -127,15 +130,24 @@ def similar_centers(
     """
     others = first if second is None else second
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for part, cosines in cosine_blocks(first, others):
-        rows, columns = np.nonzero(cosines >= at_least)
-        similarity = cosines[rows, columns]
-        rows = rows + part.start
-        once = rows < columns if second is None else slice(None)
-        found.append((rows[once], columns[once], similarity[once]))
+    for rows, columns, cosines in _tiles(first, others):
+        near, far = np.nonzero(cosines >= at_least)
+        pair = rows[near], columns[far], cosines[near, far]
+        once = pair[0] < pair[1] if second is None else slice(None)
+        found.append(tuple(part[once] for part in pair))
     rows, columns, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(-similarity, kind="stable")
     return CenterPairs(rows[order], columns[order], similarity[order])
+
+
+def _tiles(
+    probe: np.ndarray, gallery: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """All cosines in tiles that stay in a processor's cache -> (row numbers, columns, cosines)."""
+    for start in range(0, len(gallery), _COLUMNS):
+        columns = np.arange(start, min(start + _COLUMNS, len(gallery)))
+        for part, cosines in cosine_blocks(probe, gallery[columns]):
+            yield np.arange(len(probe))[part], columns, cosines
 
 
 def half_similarities(unit: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> np.ndarray:

@@ -43,7 +43,7 @@ class Plan:
       pairs: "same_domain" or "easy_hard", as `config.batch.pairs`.
       pairs_per_identity: at most, in each domain.
       minimum_similarity: pairs below it are outliers; None keeps all.
-      seed: of the choice of pairs, and of the bootstrap.
+      seed: of the choice of pairs, and of what the accuracies draw.
     """
 
     data: config_lib.Data
@@ -263,7 +263,7 @@ def _compare(
     results = domain_protocol(embeddings, labels, domains, easy=easy, seed=plan.seed)
     results = {name: results[name] for name in batch.domains}
     gaps = {
-        hard: domain_gap(embeddings, labels, domains, results, easy=easy, hard=hard, seed=plan.seed)
+        hard: domain_gap(results, labels, domains, easy=easy, hard=hard)
         for hard in batch.domains[1:]
     }
     picture = _made(out) / PICTURE
@@ -290,12 +290,10 @@ def _compare(
 def _tables(
     results: Mapping[str, Mapping[str, float]], gaps: Mapping[str, DomainGap]
 ) -> dict[str, dict[str, float]]:
-    """The results with what `domain_gap` adds."""
+    """The results with the divergences."""
     found = {protocol: dict(metrics) for protocol, metrics in results.items()}
     for name, gap in gaps.items():
         found[f"domains/{name}"] |= {
-            "gap_low": gap.low,
-            "gap_high": gap.high,
             "positive_divergence": gap.positive_divergence,
             "negative_divergence": gap.negative_divergence,
         }

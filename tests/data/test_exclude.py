@@ -42,8 +42,8 @@ def test_a_list_that_does_not_fit_is_refused(tmp_path, text, told):
 def sources(tmp_path_factory) -> dict[str, Data]:
     root = write_faces(tmp_path_factory.mktemp("faces"), 4)
     folder = Data(source="image_folder", path=str(root))
-    packed = prepare(open_source(folder, Synthetic()), str(root.parent / "packed"), "faces")
-    return {"folder": folder, "tfds": Data(source="tfds", path=str(packed))}
+    packed = str(prepare(open_source(folder, Synthetic()), str(root.parent / "packed"), "faces"))
+    return {"folder": folder, "tfds": Data(source="tfds", path=packed)}
 
 
 @pytest.mark.parametrize("kind", ["folder", "tfds"])

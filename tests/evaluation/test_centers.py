@@ -40,9 +40,10 @@ def _people(people: int = 40, images: int = 8, noise: float = 0.5) -> tuple[np.n
     return unit_rows(rows), labels
 
 
-@pytest.fixture(params=[0, 8192], ids=["row by row", "in one block"])
+@pytest.fixture(params=[(0, 7), (8192, 4096)], ids=["in small tiles", "in one tile"])
 def block(request, monkeypatch):
-    monkeypatch.setattr(similarity_lib, "_BLOCK", request.param)
+    monkeypatch.setattr(similarity_lib, "BLOCK", request.param[0])
+    monkeypatch.setattr(centers, "_COLUMNS", request.param[1])
 
 
 def test_planted_duplicates_and_no_others_are_found(block):
