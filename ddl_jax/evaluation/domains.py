@@ -270,9 +270,13 @@ def _separations(
     count = (weights @ sizes) * (weights @ people.count)
     count -= np.square(weights) @ (sizes * people.count)
     genuine = np.bincount(people.identity[first], minlength=len(people.count))
-    with np.errstate(invalid="ignore", divide="ignore"):  # a sample without a pair is undefined
-        own = (weights @ _sums(people, first, positive)) / (weights @ genuine)
-        return own - total / count
+    own = _quotient(weights @ _sums(people, first, positive), weights @ genuine)
+    return own - _quotient(total, count)
+
+
+def _quotient(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means; NaN, whatever rounding left of the sum, of a sample without a pair."""
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
 def _verification(
