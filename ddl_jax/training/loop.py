@@ -117,10 +117,12 @@ class _Loop:
                 batch = parallel.global_batch(run.mesh, self._watch.wait_for(data))
                 trace.before_step(step - self._first, state)
                 state, metrics = run.train_step(state, batch)
+                self._watch.running(metrics)
                 self._progress.advance()
                 if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
                     self._log(state, metrics, step + 1)
         finally:
+            self._watch.close()
             trace.close()
             if hasattr(data, "close"):
                 data.close()

@@ -1,10 +1,12 @@
 """What a run reports while it trains: metrics.jsonl, TensorBoard, and a line for people."""
 
+import concurrent.futures
 import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 import tensorboardX
 import tqdm
@@ -67,16 +69,29 @@ class MetricWriter:
 
 
 class Stopwatch:
-    """Time since the last log line, and the part of it spent waiting for data."""
+    """Time since the last log line, and the part of it in which the devices waited for data.
+
+    Devices work on while this process asks for the next batch: until they are done, waiting for it
+    costs nothing.
+    """
 
     def __init__(self):
         self._start, self._waited = time.perf_counter(), 0.0
+        self._watcher = concurrent.futures.ThreadPoolExecutor(1)
+        self._done: concurrent.futures.Future[float] | None = None
+
+    def running(self, result: Any) -> None:
+        """The devices have been given something to do, and are done when `result` is there."""
+        self._done = self._watcher.submit(_time_of, result)
 
     def wait_for(self, iterator: Any) -> Any:
-        """The iterator's next element; the time it takes counts as waiting."""
+        """The iterator's next element; the time it takes without the devices counts as waiting."""
         start = time.perf_counter()
         element = next(iterator)
-        self._waited += time.perf_counter() - start
+        end = time.perf_counter()
+        if self._done is not None:
+            start = max(start, self._done.result() if self._done.done() else end)
+        self._waited += max(end - start, 0.0)
         return element
 
     def lap(self, images: int) -> dict[str, float]:
@@ -89,6 +104,15 @@ class Stopwatch:
     def restart(self) -> None:
         """Forgets what has passed, e.g. an evaluation."""
         self._start, self._waited = time.perf_counter(), 0.0
+
+    def close(self) -> None:
+        """Ends its thread."""
+        self._watcher.shutdown(wait=False, cancel_futures=True)
+
+
+def _time_of(result: Any) -> float:
+    jax.block_until_ready(result)
+    return time.perf_counter()
 
 
 class Progress:
