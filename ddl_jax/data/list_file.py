@@ -26,8 +26,8 @@ def read_list(path: str) -> Iterator[Row]:
         # Line by line: a list of millions is not to be in memory as text, too.
         with epath.Path(path).open("rb") as file:
             lines = (line.decode("utf-8-sig").rstrip("\r\n") for line in file)
-            rows = _split(lines)
-            yield from ((number, [c.strip() for c in row]) for number, row in rows if any(row))
+            rows = ((number, [column.strip() for column in row]) for number, row in _split(lines))
+            yield from ((number, row) for number, row in rows if any(row))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except csv.Error as error:

@@ -11,6 +11,7 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import restricted_pickle
+from ddl_jax.interop.open_file import opened
 
 
 def read_verification_bin(path: str | os.PathLike) -> tuple[list[bytes], np.ndarray]:
@@ -27,10 +28,8 @@ def read_verification_bin(path: str | os.PathLike) -> tuple[list[bytes], np.ndar
       UserError: no such file, a pickle that is damaged or asks for a function, or other contents.
     """
     name = os.fspath(path)
-    try:
-        data = epath.Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror or error}") from error
+    with opened(path, "a verification set's file") as disk:
+        data = disk.read()
     file = io.BytesIO(data)
     content = restricted_pickle.load(file, path=name)
     if rest := len(data) - file.tell():

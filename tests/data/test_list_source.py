@@ -101,6 +101,7 @@ def test_an_image_that_changes_is_seen(faces):
     [
         ("", "names no image"),
         ("\n\n", "names no image"),
+        (" \t\n", "names no image"),
         ("a/1.png\n", "line 1 has 1 columns, not path label [domain]; put tabs"),
         ("with space/é 3.jpg 0\n", "line 1 has 4 columns"),
         ("a/1.png,0\na/2.png\n", "line 2 has 1 columns"),

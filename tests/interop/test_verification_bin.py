@@ -109,7 +109,7 @@ def test_other_contents_are_refused_in_one_line(tmp_path, content, told):
 
 
 def test_a_file_that_is_not_there_or_cannot_be_written(tmp_path):
-    with pytest.raises(UserError, match=r"no\.bin cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"no\.bin: no such file"):
         read_verification_bin(tmp_path / "no.bin")
     with pytest.raises(UserError, match="cannot be written: No such file"):
         write_verification_bin(tmp_path / "no" / "lfw.bin", IMAGES, [True, False])

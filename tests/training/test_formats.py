@@ -4,12 +4,14 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
 from ddl_jax import config as config_lib
 from ddl_jax.interop import write_recordio
 from ddl_jax.training import train_and_evaluate
 
 
+@pytest.mark.long  # the formats have quick tests of their own in tests/data
 def test_a_ddl_run_on_a_record_file(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(
