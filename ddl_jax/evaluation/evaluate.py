@@ -126,9 +126,21 @@ def _own(
         pairs = read_pairs(path)
         first, second = pairs.rows(index.paths)
         results[f"pairs/{_pairs_name(path)}"] = pairs_protocol(
-            embeddings, first, second, pairs.same, fold=pairs.fold
+            embeddings,
+            first,
+            second,
+            pairs.same,
+            fold=pairs.fold,
+            identities=_people(index.labels, first, second, pairs.same),
         )
     return results
+
+
+def _people(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, same: np.ndarray
+) -> np.ndarray | None:
+    """The people to resample for error bars; none where a list knows them otherwise than labels."""
+    return labels if np.array_equal(labels[first] == labels[second], same) else None
 
 
 def protocol_card(

@@ -14,7 +14,7 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 from PIL import Image
 
 from ddl_jax.evaluation.files import write_atomically
@@ -70,21 +70,62 @@ def plot_roc(curves: Mapping[str, RocCurve], path: epath.PathLike) -> None:
 
     A line begins at the FAR of one false accept: left of that nothing was measured.
     """
-    figure = Figure(figsize=(7, 4.6), dpi=_DPI, layout="constrained")
-    axis = figure.subplots()
+    figure, axis = _curves_figure()
     for number, (name, curve) in enumerate(curves.items()):
-        first = 1 / curve.impostor_count
-        measured = curve.far > first
-        far = np.concatenate([[first], curve.far[measured]])
-        tar = np.concatenate([curve.tar_at_far([first]), curve.tar[measured]])
-        color = _LINES[number % len(_LINES)]
-        axis.plot(far, tar, color=color, lw=2, label=name, drawstyle="steps-post")
+        axis.plot(*_measured(curve), label=name, **_line(number))
     axis.set(xscale="log", xlim=(None, 1), ylim=(0, 1.01))
     axis.set_xlabel("false accept rate (FAR)", fontsize=12)
     axis.set_ylabel("true accept rate (TAR)", fontsize=12)
-    axis.grid(alpha=0.3)
     axis.legend(fontsize=11, frameon=False, loc="lower right")
     _save(figure, path)
+
+
+def plot_det(curves: Mapping[str, RocCurve], path: epath.PathLike) -> None:
+    """The same as errors: 1 - TAR against FAR, both logarithmic, where `plot_roc` is all at 1.
+
+    A line ends on the right where no genuine pair is rejected.
+    """
+    figure, axis = _curves_figure()
+    for number, (name, curve) in enumerate(curves.items()):
+        far, tar = _measured(curve)
+        axis.plot(far, np.where(tar < 1, 1 - tar, np.nan), label=name, **_line(number))
+    axis.set(xscale="log", yscale="log", xlim=(None, 1), ylim=(None, 1))
+    axis.set_xlabel("false accept rate (FAR)", fontsize=12)
+    axis.set_ylabel("false reject rate (1 - TAR)", fontsize=12)
+    axis.legend(fontsize=11, frameon=False, loc="lower left")
+    _save(figure, path)
+
+
+def plot_cmc(curves: Mapping[str, np.ndarray], path: epath.PathLike) -> None:
+    """Shares of probes found within the first ranks (`cumulative_matches`), a line for a name."""
+    figure, axis = _curves_figure()
+    for number, (name, shares) in enumerate(curves.items()):
+        axis.plot(np.arange(1, len(shares) + 1), shares, label=name, **_line(number))
+    axis.set(xlim=(1, None), ylim=(None, 1.01))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("rank", fontsize=12)
+    axis.set_ylabel("probes found", fontsize=12)
+    axis.legend(fontsize=11, frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def _curves_figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4.6), dpi=_DPI, layout="constrained")
+    axis = figure.subplots()
+    axis.grid(alpha=0.3)
+    return figure, axis
+
+
+def _line(number: int) -> dict[str, object]:
+    return {"color": _LINES[number % len(_LINES)], "lw": 2, "drawstyle": "steps-post"}
+
+
+def _measured(curve: RocCurve) -> tuple[np.ndarray, np.ndarray]:
+    """FAR and TAR from the FAR of one false accept on."""
+    first = 1 / curve.impostor_count
+    measured = curve.far > first
+    far = np.concatenate([[first], curve.far[measured]])
+    return far, np.concatenate([curve.tar_at_far([first]), curve.tar[measured]])
 
 
 def plot_training_curves(rows: Sequence[Mapping[str, object]], path: epath.PathLike) -> None:

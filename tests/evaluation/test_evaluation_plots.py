@@ -62,6 +62,31 @@ def test_roc(tmp_path):
     assert 0 < (tmp_path / "roc.png").stat().st_size < 200_000
 
 
+def test_det_shows_the_errors_that_are_there(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    genuine, impostor = np.array([0.9, 0.8, 0.5, 0.3]), np.array([0.7, 0.4, 0.2, 0.1])
+    perfect = RocCurve.from_scores(np.array([1.0]), [np.array([0.0])])
+    plots.plot_det(
+        {"a": RocCurve.from_scores(genuine, [impostor]), "b": perfect}, tmp_path / "det.png"
+    )
+    line, nothing = figures[0].axes[0].lines
+    far, errors = line.get_data()
+    # With one impostor of four accepted, and with two, the genuine .3 alone is still rejected.
+    assert far[0] == 0.25 and errors[0] == 0.25 and errors[far == 0.5][0] == 0.25
+    assert np.isnan(errors[-1])  # at FAR 1 nothing is rejected: no point on a logarithmic axis
+    assert np.isnan(nothing.get_ydata()).all()
+
+
+def test_curves_of_errors_and_ranks_are_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    curve = RocCurve.from_scores(rng.normal(2, 1, 300), [rng.normal(size=9000)])
+    plots.plot_det({"run": curve}, tmp_path / "det.png")
+    plots.plot_cmc({"run": np.array([0.5, 0.8, 0.9]), "one": np.array([1.0])}, tmp_path / "cmc.png")
+    for name in ("det.png", "cmc.png"):
+        assert 0 < (tmp_path / name).stat().st_size < 200_000
+
+
 def test_training_curves_leave_holes(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
