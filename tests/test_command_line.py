@@ -32,7 +32,12 @@ def home(tmp_path, monkeypatch) -> pathlib.Path:
 
 
 def _files(folder: pathlib.Path) -> dict[pathlib.Path, bytes | None]:
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    """Everything but what is kept of the images that were checked, and a run's lock."""
+    return {
+        path: path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if ".ddl_jax" not in path.parts and path.name != ".lock"
+    }
 
 
 def _train(config: str, *arguments: str) -> int:

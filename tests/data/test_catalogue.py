@@ -13,8 +13,9 @@ import pytest
 from ddl_jax.data import scan
 from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.list_source import ListSource
+from ddl_jax.data.prepare import prepare
 from ddl_jax.data.recordio_source import RecordIOSource
-from ddl_jax.data.tfds_source import open_tfds, pack
+from ddl_jax.data.tfds_source import open_tfds
 from ddl_jax.data.tfrecord_source import TFRecordSource
 from ddl_jax.errors import UserError
 from ddl_jax.interop import write_recordio
@@ -51,7 +52,9 @@ def _tfrecord(place: pathlib.Path):
 
 def _tfds(place: pathlib.Path):
     write_faces(place / "faces", 3)
-    directory = pack(ImageFolderSource(str(place / "faces")), str(place / "packed"), "faces")
+    directory = str(
+        prepare(ImageFolderSource(str(place / "faces")), str(place / "packed"), "faces")
+    )
     return lambda: open_tfds(directory, "train"), next(
         pathlib.Path(directory).glob("*array_record*")
     )

@@ -10,7 +10,7 @@ from jax.tree_util import DictKey
 
 from ddl_jax import config as config_lib
 from ddl_jax import parallel
-from ddl_jax.config import Config, InitFrom, Model
+from ddl_jax.config import Checkpoint, Config, InitFrom, Model
 from ddl_jax.errors import UserError
 from ddl_jax.models import backbone_parts, create_backbone, is_batch_norm
 from ddl_jax.models.iresnet import IResNet
@@ -186,6 +186,7 @@ def first_state(made):
     params, batch_stats = (jax.tree.map(draw, t) for t in (shapes.params, shapes.batch_stats))
     state = shapes.replace(
         step=np.int32(0),
+        skipped={"total": np.int32(0), "in_a_row": np.int32(0)},
         params=params,
         batch_stats=batch_stats,
         opt_state=made.optimizer.init(made.fine_tuning.learnt(params)),
@@ -227,7 +228,7 @@ def momenta(state):
 def test_frozen_parts_keep_every_bit_and_a_stopped_run_goes_on_as_if_it_had_not(trainer, tmp_path):
     made = trainer("images", init_from__frozen=("stem", "stage1"), init_from__layer_decay=0.5)
     meta = Meta(card={}, classes=20, identities="i", heads=["shared"], data="d")
-    with Checkpoints(tmp_path, keep=9) as checkpoints:
+    with Checkpoints(tmp_path, Checkpoint(keep=9)) as checkpoints:
         states, step, _ = run(made.fine_tune(small()), 4, lambda s: checkpoints.save(s, meta))
     start, end = states[0], states[-1]
     learnt = paths(start, ("stage2", "embedding"))

@@ -28,6 +28,7 @@ from ddl_jax.training.evaluate_workdir import evaluate_workdir
 from ddl_jax.training.metrics import read_metrics
 from ddl_jax.training.not_finite import report_not_finite
 from ddl_jax.training.prepare import prepare
+from ddl_jax.training.start import _keep_data_card
 from ddl_jax.training.state import make_card
 from tests.data.image_files import write_faces
 
@@ -392,7 +393,7 @@ def test_the_report_names_the_tensors_without_a_finite_gradient(faces, tmp_path)
 
 
 def test_the_order_of_the_loop(faces, tmp_path, monkeypatch):
-    from ddl_jax.training import checkpoint, loop, metrics
+    from ddl_jax.training import checkpoint, metrics
 
     done = []
 
@@ -571,10 +572,10 @@ def test_a_run_keeps_the_card_of_prepared_data(tmp_path):
     folder = ImageFolderSource(str(write_faces(tmp_path / "faces", 2)))
     data = prepare_data(folder, str(tmp_path), "faces")
     config = settings("folder", data, data__source="tfds")
-    loop._keep_data_card(types.SimpleNamespace(config=config, workdir=tmp_path))
+    _keep_data_card(types.SimpleNamespace(config=config, workdir=tmp_path))
     assert (tmp_path / "data_card.json").read_text() == (data / "data_card.json").read_text()
     # Other data have none.
     config.data.path = str(tmp_path / "faces")
     (tmp_path / "run").mkdir()
-    loop._keep_data_card(types.SimpleNamespace(config=config, workdir=tmp_path / "run"))
+    _keep_data_card(types.SimpleNamespace(config=config, workdir=tmp_path / "run"))
     assert not list((tmp_path / "run").iterdir())
