@@ -82,8 +82,28 @@ def test_a_run_leaves_the_files_the_docs_name(pretrained):
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
 
 
+# Those that differ from another, shrunk to seconds, by nothing but numbers.
+ALIKE = {"ms1mv2_iresnet100", "ms1mv3_iresnet50", "ms1mv3_iresnet100", "webface4m_iresnet50"}
+ALIKE |= {"vggface2_iresnet50", "cox_ddl", "mobilefacenet_ddl"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_is_valid_as_written(name):
+    arguments = [f"--config=configs/{name}.py", "--workdir=unused", "--config.data.path=faces"]
+    if name == "evaluate":
+        arguments.append("--config.init_from.path=weights.pt")
+    config_lib.parse(["train.py", *arguments])
+
+
 # The fixture `pretrained` runs the one that is missing here.
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "synthetic_pretrain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in ALIKE else ())
+        for name in CONFIGS
+        if name != "synthetic_pretrain"
+    ],
+)
 def test_every_config_runs_locally(name, faces, tmp_path):
     config = settings(name, faces, evaluation__every=-1)
     state = train_and_evaluate(config, tmp_path / "run")
