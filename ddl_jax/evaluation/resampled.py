@@ -97,13 +97,13 @@ def _measures(
     with np.errstate(invalid="ignore", divide="ignore"):
         far, tar = _curves(genuine, impostor, w_genuine, w_impostor)
         means, variances = zip(_moments(genuine, w_genuine), _moments(impostor, w_impostor))
-        separation = means[0] - means[1]
+        separation, spread = means[0] - means[1], np.sqrt(sum(variances) / 2)
         found = {
             "eer": equal_error_rates(far, tar),
             "auc": areas(far, tar),
             "overlap": overlaps(far, tar),
             "separation": separation,
-            "d_prime": separation / np.sqrt(sum(variances) / 2),
+            "d_prime": np.where(spread > 0, separation / spread, np.nan),
         }
     for target in fars:
         last = np.maximum(np.sum(far <= target, axis=1) - 1, 0)  # of a curve of NaN: NaN

@@ -223,3 +223,12 @@ def test_bounds_are_those_of_copied_people():
     for k in (1, 5):
         low, value, high = (metrics[f"rank_{k}{end}"] for end in ("_low", "", "_high"))
         assert low < value < high
+
+
+def test_two_people_have_values_and_no_bounds():
+    # A half of all samples draws one of the two alone, and so no impostor pair.
+    for seed in range(5):
+        for result in domain_protocol(*faces(people=2, seed=seed), easy="easy").values():
+            metrics = result.metrics
+            assert np.isfinite(metrics["separation"])
+            assert np.isnan([metrics["separation_low"], metrics["separation_high"]]).all()
