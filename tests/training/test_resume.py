@@ -107,6 +107,7 @@ def undisturbed(tmp_path_factory, faces, cache):
     return workdir
 
 
+@pytest.mark.long  # in `make test` a kill says the same
 def test_stopping_and_going_on_changes_no_bit(undisturbed, faces, cache, tmp_path):
     workdir = tmp_path / "stopped"
     finish(start(command(workdir, faces, steps=10), cache))

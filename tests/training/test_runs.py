@@ -166,7 +166,10 @@ def test_class_means_are_the_mean_directions(pretrained, faces):
 # iresnet_tiny has no counterpart in PyTorch's files; these have.
 @pytest.mark.parametrize(
     "name, size, other",
-    [("iresnet18", 512, "iresnet34"), ("mobilefacenet_relu6", 128, "mobilefacenet")],
+    [
+        pytest.param("iresnet18", 512, "iresnet34", marks=pytest.mark.long),
+        ("mobilefacenet_relu6", 128, "mobilefacenet"),
+    ],
 )
 def test_training_starts_from_a_torch_checkpoint(name, size, other, faces, tmp_path):
     config = settings("synthetic_ddl", faces)
