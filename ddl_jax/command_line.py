@@ -95,13 +95,12 @@ def evaluate(argv: Sequence[str]) -> None:
     itself was evaluated on. --before puts earlier runs' evaluations beside it in the report. --name
     keeps an evaluation on other data apart.
     """
-    from ddl_jax import config, processes
+    from ddl_jax import config
 
     command = config.parse(argv, define=_evaluation_flags, trains=False)
     if not command.workdir:
         print(evaluate.__doc__, command.flags, sep="\n")
         return
-    processes.join(command.flags)
     from ddl_jax import compilation_cache
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
 
@@ -118,9 +117,6 @@ def evaluate(argv: Sequence[str]) -> None:
 
 
 def _evaluation_flags(values: flags.FlagValues) -> None:
-    from ddl_jax import processes
-
-    processes.define_flags(values)
     flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
     flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)
     flags.DEFINE_string("name", "", "Of an evaluation on other data.", flag_values=values)

@@ -100,10 +100,8 @@ def test_processes_train_and_evaluate_as_one_does(count, alone, faces, cache, tm
     for protocol, metrics in results[1].items():
         difference = results[0][protocol]["separation"] - metrics["separation"]
         assert abs(difference) < 1e-4
-    # One process goes on where several were, and evaluates what they left.
+    # One process goes on where several were.
     finish(start("train.py", command(workdir, faces, steps=3), count=1, devices=2, cache=cache))
-    started = start("eval.py", [f"--workdir={workdir}"], count=count, devices=1, cache=cache)
-    assert "rank_1" in finish(started)[0]
 
 
 def test_sigterm_to_one_process_saves_and_ends_all(faces, cache, tmp_path):
