@@ -1,11 +1,8 @@
 """Several processes as one run: train.py and eval.py as somebody would start them."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import jax
@@ -16,8 +13,7 @@ from ddl_jax import config as config_lib
 from ddl_jax import load_checkpoint, processes
 from ddl_jax.errors import UserError
 from ddl_jax.training.metrics import read_metrics
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from tests.programs import start_program
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +31,14 @@ def start(program, arguments, *, count, devices, cache):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "XLA_FLAGS": "",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
+    environment = {"JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": ""}
     return [
-        subprocess.Popen(
-            [sys.executable, program, *arguments]
-            + (together + [f"--process={number}"] if together else []),
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        start_program(
+            program,
+            [*arguments, *together, *([f"--process={number}"] if together else [])],
+            cache,
+            **environment,
         )
         for number in range(count)
     ]

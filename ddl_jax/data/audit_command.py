@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ddl_jax import command_line
 from ddl_jax import config as config_lib
-from ddl_jax.data import recognizer_flags, source_flags
+from ddl_jax.data import command, recognizer_flags, source_flags
 from ddl_jax.errors import UserError
 
 _AGAINST = ("source", "path", "split", "identities")
@@ -21,15 +20,10 @@ def main(argv: Sequence[str]) -> None:
     """
     values = flags.FlagValues()
     _define(values)
-    others = command_line.words(argv, values, main.__doc__)
-    if others is None:
+    if not command.read_flags(argv, values, main.__doc__, "audit"):
         return
-    if others:
-        raise UserError(f"audit takes flags only, not {others[0]!r}; see audit --help")
     needed = ("out", "checkpoint") if values.source == "synthetic_faces" else _NEEDED
-    for name in needed:
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; see python -m ddl_jax.data audit --help")
+    command.check_given(values, needed, "audit")
     print(_audit(values))
 
 

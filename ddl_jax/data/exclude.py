@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from ddl_jax.data.text_file import read_text
 from ddl_jax.errors import UserError
 
 
@@ -44,10 +45,5 @@ def _read(file: str, setting: str) -> dict[int, str]:
     """The lines that are no comment, by number."""
     if not epath.Path(file).is_file():
         raise UserError(f"{setting}: no file {file!r}; give one with a path or identity a line")
-    try:
-        # Spreadsheets put a byte order mark before the first line.
-        text = epath.Path(file).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    lines = {number: line.strip() for number, line in enumerate(text.split("\n"), 1)}
+    lines = {n: line.strip() for n, line in enumerate(read_text(file).split("\n"), 1)}
     return {number: line for number, line in lines.items() if line and not line.startswith("#")}

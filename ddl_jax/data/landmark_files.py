@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from ddl_jax.data.text_file import read_text
 from ddl_jax.errors import UserError
 
 # How many numbers may follow a path: the ten; with a score; with a box or four attributes; a box
@@ -62,7 +63,7 @@ def landmark_rows(path: str) -> Iterator[tuple[str, list[float]]]:
 def _lines(file: epath.Path) -> Iterator[tuple[str, list[float]]]:
     """`(path, numbers)` of the lines of a text file."""
     columns: tuple[int, list[int]] | None = None
-    for number, line in enumerate(_text(file).splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         line = line.strip()
         where = f"{file} line {number}"
         if not line or line.startswith("#") or (number <= 2 and line.isdecimal()):
@@ -136,7 +137,7 @@ def _folder(folder: epath.Path, prefix: str) -> Iterator[tuple[str, list[float]]
             for face in _json_faces(_json(entry)):
                 yield name[: -len(entry.suffix)], face
         elif entry.suffix.lower() == ".txt":
-            words = _text(entry).replace(",", " ").split()
+            words = read_text(entry).replace(",", " ").split()
             numbers = [_number(word, str(entry)) for word in words]
             if len(numbers) % 10:
                 raise UserError(f"{entry} has {len(numbers)} numbers; write ten for each face")
@@ -188,16 +189,9 @@ def _is_pair(value: Any) -> bool:
 
 def _json(file: epath.Path) -> Any:
     try:
-        return json.loads(_text(file))
+        return json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise UserError(f"{file} line {error.lineno} is no JSON: {error.msg}") from error
-
-
-def _text(file: epath.Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _is_number(text: str) -> bool:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ddl_jax import command_line
 from ddl_jax import config as config_lib
-from ddl_jax.data import source_flags
+from ddl_jax.data import command, source_flags
 from ddl_jax.errors import UserError
 
 
@@ -20,14 +19,9 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FlagValues()
     source_flags.define(values)
     _define(values)
-    others = command_line.words(argv, values, main.__doc__)
-    if others is None:
+    if not command.read_flags(argv, values, main.__doc__, "prepare"):
         return
-    if others:
-        raise UserError(f"prepare takes flags only, not {others[0]!r}; see prepare --help")
-    for name in ("path", "out"):
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; see python -m ddl_jax.data prepare --help")
+    command.check_given(values, ("path", "out"), "prepare")
     print(_prepare(values))
 
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ddl_jax import command_line
 from ddl_jax import config as config_lib
-from ddl_jax.data import recognizer_flags, source_flags
+from ddl_jax.data import command, recognizer_flags, source_flags
 from ddl_jax.data.split_rules import read_rules
 from ddl_jax.errors import UserError
 
@@ -20,14 +19,9 @@ def main(argv: Sequence[str]) -> None:
     """
     values = flags.FlagValues()
     _define(values)
-    others = command_line.words(argv, values, main.__doc__)
-    if others is None:
+    if not command.read_flags(argv, values, main.__doc__, "split"):
         return
-    if others:
-        raise UserError(f"split takes flags only, not {others[0]!r}; see split --help")
-    for name in ("path", "out"):
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; see python -m ddl_jax.data split --help")
+    command.check_given(values, ("path", "out"), "split")
     print(_split(values))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from etils import epath
 
+from ddl_jax.data.text_file import read_text
 from ddl_jax.errors import UserError
 
 
@@ -20,9 +21,8 @@ def read_table(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, 
     Raises:
       UserError: a missing column, a line with more or fewer values than columns, no CSV at all.
     """
+    text = read_text(path)
     try:
-        # Spreadsheets put a byte order mark before the first column's name.
-        text = path.read_bytes().decode("utf-8-sig")
         table = csv.DictReader(io.StringIO(text), strict=True)
         there = table.fieldnames or ()
         for name in columns:
@@ -37,8 +37,6 @@ def read_table(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, 
             if None in row or None in row.values():
                 raise UserError(f"{where}: not as many values as columns; correct it")
             yield where, row
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except csv.Error as error:
         raise UserError(f"{path} line {table.line_num + 1}: {error}; correct it") from error
 

@@ -40,6 +40,7 @@ from ddl_jax.evaluation.result import (
 )
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import (
+    MOST_SHOWN,
     Similarities,
     cosine_blocks,
     pair_cosines,
@@ -59,7 +60,7 @@ def domain_protocol(
     fars: Sequence[float] = FARS,
     samples: int = 1000,
     max_pairs: int = 20_000,
-    max_similarities: int = 200_000,
+    max_similarities: int = MOST_SHOWN,
 ) -> dict[str, ProtocolResult]:
     """Rank, verification, TAR@FAR and separation of every domain -> {domain: result}, easy first.
 

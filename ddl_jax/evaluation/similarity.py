@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+MOST_SHOWN = 200_000  # similarities of either kind that are kept for pictures
 BLOCK = 8192  # rows at a time: 8192 x 512 float64 is 32 MiB
 # One cosine of a matrix product costs about 1/80 of one of two gathered rows (512-d, 2 cores).
 _CELLS_FOR_A_PAIR = 32
@@ -48,6 +49,11 @@ class Similarities:
         """Separation over the root mean variance of the two; NaN where neither varies."""
         spread = np.sqrt((self.positive_std**2 + self.negative_std**2) / 2)
         return float(self.separation / spread) if spread > 0 else np.nan
+
+
+def thinned(values: np.ndarray) -> np.ndarray:
+    """At most MOST_SHOWN of the values, evenly spaced."""
+    return values[:: -(-len(values) // MOST_SHOWN)]
 
 
 def unit_rows(embeddings: np.ndarray, *, first_row: int = 0) -> np.ndarray:

@@ -152,7 +152,7 @@ class _Loop:
 
     def _save_is_due(self, step: int, last: bool) -> bool:
         settings = self._config.checkpoint
-        if last or (step > 0 and step % settings.every == 0):
+        if _is_due(step, settings.every, last):
             return True
         if not settings.minutes or step == self._first or step % self._config.log_every:
             return False

@@ -1,5 +1,6 @@
 """People for the commands that look at data with a network: so unlike that any network tells."""
 
+import csv
 import pathlib
 
 import cv2
@@ -27,3 +28,9 @@ def write_people(root: pathlib.Path, people: int, *, easy: int = 3, hard: int = 
             for number in range(count):
                 write_view(root, f"{person}/{domain}-{number}.png", str(person), domain)
     return root
+
+
+def read_rows(file: pathlib.Path) -> list[dict[str, str]]:
+    """The rows of a CSV that a command wrote."""
+    with file.open() as text:
+        return list(csv.DictReader(text))

@@ -1,7 +1,5 @@
 """`python -m ddl_jax.data audit`: what is planted is found, written down, and can be left out."""
 
-import csv
-
 import pytest
 
 from ddl_jax import command_line
@@ -9,7 +7,7 @@ from ddl_jax.config import Data, Synthetic
 from ddl_jax.data.__main__ import main
 from ddl_jax.data.open_source import open_source
 
-from .looked_at import write_people, write_view
+from .looked_at import read_rows, write_people, write_view
 from .work_directory import write_work_directory
 
 
@@ -38,11 +36,6 @@ def here(place, monkeypatch, tmp_path):
     return tmp_path
 
 
-def _rows(file) -> list[dict[str, str]]:
-    with file.open() as text:
-        return list(csv.DictReader(text))
-
-
 def test_what_is_planted_is_found_and_can_be_left_out(here, capsys):
     given = ("--path=faces", "--checkpoint=run", "--against_path=others", f"--out={here}/out")
     # A network that nobody trained finds strangers alike, too.
@@ -52,12 +45,12 @@ def test_what_is_planted_is_found_and_can_be_left_out(here, capsys):
     assert "labels: 1 of 44 images" in told and "1 of 44 of domain easy" in told
     assert "overlap: 1 of 11 identities look like one of the 3" in told
     assert told.endswith(f"--config.data.exclude={here}/out/exclude.txt\n")
-    (pair,) = _rows(here / "out/duplicates.csv")
+    (pair,) = read_rows(here / "out/duplicates.csv")
     assert (pair["first"], pair["second"]) == ("3", "11")
     assert (pair["first_images"], pair["second_images"]) == ("4", "3")
-    (pair,) = _rows(here / "out/overlap.csv")
+    (pair,) = read_rows(here / "out/overlap.csv")
     assert (pair["first"], pair["second"], pair["second_images"]) == ("7", "7", "3")
-    labels = _rows(here / "out/labels.csv")
+    labels = read_rows(here / "out/labels.csv")
     assert len(labels) == 44 and [float(row["margin"]) for row in labels] == sorted(
         float(row["margin"]) for row in labels
     )
@@ -82,7 +75,7 @@ def test_a_set_may_be_compared_with_other_people_of_its_folder(here, capsys):
     given = ("--path=faces", "--identities=1..5", "--against_identities=6..11")
     assert _audit(*given, "--checkpoint=run", f"--out={here}/out", "--same_at=0.999") == 0
     assert "overlap: 1 of 5 identities look like one of the 6" in capsys.readouterr().out
-    (pair,) = _rows(here / "out/overlap.csv")
+    (pair,) = read_rows(here / "out/overlap.csv")
     assert (pair["first"], pair["second"]) == ("3", "11")
 
 

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -17,9 +15,9 @@ from ddl_jax.errors import UserError
 from ddl_jax.training import train_and_evaluate
 from ddl_jax.training.checkpoint import Checkpoints
 from ddl_jax.training.metrics import read_metrics
+from tests.programs import start_program
 
 STEPS = 24
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def command(workdir, faces, **changes):
@@ -47,20 +45,7 @@ def command(workdir, faces, **changes):
 
 def start(arguments, cache):
     """train.py in a process of its own."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        # The restarts compile the same step: kept, they take a third of the time.
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return subprocess.Popen(
-        [sys.executable, "train.py", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return start_program("train.py", arguments, cache)
 
 
 def finish(process):

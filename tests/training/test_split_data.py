@@ -1,7 +1,5 @@
 """`python -m ddl_jax.data split`: from images to the settings that train on its sets and pairs."""
 
-import csv
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from ddl_jax.data.open_source import open_source
 from ddl_jax.training import identities
 from ddl_jax.training.prepare import prepare
 
-from .looked_at import write_people
+from .looked_at import read_rows, write_people
 from .work_directory import write_work_directory
 
 DATA = Data(source="image_folder", path="faces")
@@ -36,17 +34,12 @@ def here(place, monkeypatch, tmp_path):
     return tmp_path
 
 
-def _rows(file) -> list[dict[str, str]]:
-    with file.open() as text:
-        return list(csv.DictReader(text))
-
-
 def test_a_split_is_measured_and_trains(here, capsys):
     rules = "--rules=night:brightness<40%"  # 2 of 5 images of everybody are dark
     network = ("--checkpoint=run", "--scores=similarity", "--minimum_similarity=0")
     assert _split("--path=faces", f"--out={here}/out", rules, *network) == 0
     told = capsys.readouterr().out
-    rows = _rows(here / "out/split.csv")
+    rows = read_rows(here / "out/split.csv")
     assert list(rows[0]) == ["path", "domain", "brightness", "similarity"] and len(rows) == 60
     for row in rows:
         assert row["domain"] == ("night" if "hard" in row["path"] else "easy")
@@ -83,7 +76,7 @@ def test_outliers_are_counted_and_left_out(here, capsys):
         _split(*given, f"--out={here}/some", "--pairs=easy_hard", "--minimum_similarity=0.9") == 0
     )
     told = capsys.readouterr().out
-    sizes = [len(_rows(here / name / "pairs.csv")) for name in ("all", "some")]
+    sizes = [len(read_rows(here / name / "pairs.csv")) for name in ("all", "some")]
     assert sizes[0] == 36 + 72  # 3 pairs of easy images, 6 of an easy and a hard one
     assert f"{sizes[0] - sizes[1]} of 108 possible pairs are below the similarity 0.9" in told
     assert 0 < sizes[1] < sizes[0]
@@ -103,8 +96,8 @@ def test_pairs_are_of_the_people_who_train(here, capsys):
     told = capsys.readouterr().out
     assert "easy: 9 images of 3 identities, 9 positive pairs of 3" in told
     assert "--config.data.identities=1..3" in told
-    assert len(_rows(here / "out/split.csv")) == 20  # the evaluation's images have domains, too
-    assert {row["first"][0] for row in _rows(here / "out/pairs.csv")} == set("123")
+    assert len(read_rows(here / "out/split.csv")) == 20  # the evaluation's images have domains, too
+    assert {row["first"][0] for row in read_rows(here / "out/pairs.csv")} == set("123")
 
 
 def test_a_network_that_knows_the_people_is_warned_of(place, here, capsys):
@@ -140,7 +133,7 @@ def test_without_a_network_sets_and_pairs_are_made(here, capsys):
     told = capsys.readouterr().out
     assert "turned: 1 images of 1 identities, not trained on" in told
     assert "quality: 1% 0.101" in told and "8 images have none" in told
-    rows = {row["path"]: row for row in _rows(here / "out/split.csv")}
+    rows = {row["path"]: row for row in read_rows(here / "out/split.csv")}
     assert sorted(p for p, row in rows.items() if row["domain"] == "poor") == [
         "1/hard-0.png",
         "1/hard-1.png",

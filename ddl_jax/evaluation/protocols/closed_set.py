@@ -9,9 +9,14 @@ import numpy as np
 from ddl_jax.evaluation.identification import identification_ranks
 from ddl_jax.evaluation.result import FARS, ProtocolResult, roc_metrics, separation_metrics
 from ddl_jax.evaluation.roc import RocCurve
-from ddl_jax.evaluation.similarity import Similarities, cosine_blocks, pair_cosines, unit_rows
-
-_MOST = 200_000  # similarities of either kind that are kept for pictures
+from ddl_jax.evaluation.similarity import (
+    MOST_SHOWN,
+    Similarities,
+    cosine_blocks,
+    pair_cosines,
+    thinned,
+    unit_rows,
+)
 
 
 def closed_set(
@@ -52,7 +57,7 @@ def closed_set(
     squares = float(np.sum((probe.T @ probe) * (gallery.T @ gallery))) - float(genuine @ genuine)
     mean = total / roc.impostor_count
     similarities = Similarities(
-        positive=genuine[:: -(-len(genuine) // _MOST)],
+        positive=thinned(genuine),
         negative=_some_impostors(probe, probe_ids, gallery, gallery_ids),
         positive_mean=float(np.mean(genuine)),
         negative_mean=mean,
@@ -86,10 +91,10 @@ def _genuine(
 def _some_impostors(
     probe: np.ndarray, probe_ids: np.ndarray, gallery: np.ndarray, gallery_ids: np.ndarray
 ) -> np.ndarray:
-    if len(probe) * len(gallery) <= _MOST:
+    if len(probe) * len(gallery) <= MOST_SHOWN:
         return (probe @ gallery.T)[probe_ids[:, None] != gallery_ids]
     rng = np.random.default_rng(0)
-    rows, columns = rng.integers(0, [[len(probe)], [len(gallery)]], (2, _MOST))
+    rows, columns = rng.integers(0, [[len(probe)], [len(gallery)]], (2, MOST_SHOWN))
     other = probe_ids[rows] != gallery_ids[columns]
     both = np.concatenate([probe, gallery])
     return pair_cosines(both, rows[other], len(probe) + columns[other])

@@ -21,12 +21,11 @@ from ddl_jax.evaluation.protocols.images import ImageFiles, fingerprint, missing
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol, check_rows
 from ddl_jax.evaluation.result import ProtocolResult, roc_metrics, separation_metrics
 from ddl_jax.evaluation.roc import RocCurve
-from ddl_jax.evaluation.similarity import Similarities, pair_cosines
+from ddl_jax.evaluation.similarity import Similarities, pair_cosines, thinned
 from ddl_jax.evaluation.verification import tar_at_far, template_features
 
 FPIRS = (1e-2, 1e-1)
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-_MOST = 200_000  # similarities of either kind that are kept for pictures
 _FLAGS = [f"N{n}D{d}F{f}" for n, d, f in itertools.product((1, 0), repeat=3)]
 PRESETS = {"insightface": "N1D1F1", "adaface": "N1D0F1", "tface": "N0D0F0"}
 
@@ -106,8 +105,8 @@ def _verification(features: np.ndarray, templates: np.ndarray, files: IjbFiles) 
     genuine, impostors = scores[files.same], scores[~files.same]
     roc = RocCurve.from_scores(genuine, [impostors])
     similarities = Similarities(
-        genuine[:: -(-len(genuine) // _MOST)],
-        impostors[:: -(-len(impostors) // _MOST)],
+        thinned(genuine),
+        thinned(impostors),
         *(float(np.mean(each)) for each in (genuine, impostors)),
         *(float(np.std(each)) for each in (genuine, impostors)),
     )

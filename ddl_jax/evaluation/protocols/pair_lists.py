@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from ddl_jax.data.text_file import read_text
 from ddl_jax.errors import UserError
 
 FOLDS = 10
@@ -84,11 +85,7 @@ def check_kinds(same: np.ndarray, path: str) -> None:
 def _lines(path: str) -> list[tuple[str, list[str]]]:
     if not epath.Path(path).is_file():
         raise UserError(f"no file {path!r}; give the list of pairs of the benchmark")
-    try:
-        text = epath.Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    numbered = enumerate(text.splitlines(), start=1)
+    numbered = enumerate(read_text(path).splitlines(), start=1)
     return [(f"{path} line {number}", line.split()) for number, line in numbered if line.strip()]
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ddl_jax.evaluation.protocols import closed_set as module
+from ddl_jax.evaluation import similarity
+from ddl_jax.evaluation.protocols import closed_set as closed_set_module
 from ddl_jax.evaluation.protocols.closed_set import closed_set
 from ddl_jax.evaluation.similarity import Similarities
 
@@ -31,7 +32,8 @@ def test_a_sample_is_for_pictures_only(monkeypatch):
     probe, gallery = rng.normal(size=(60, 8)), rng.normal(size=(50, 8))
     probe_ids, gallery_ids = rng.integers(0, 20, 60), np.arange(50) % 25
     whole = closed_set(probe, probe_ids, gallery, gallery_ids, ks=(1, 5))
-    monkeypatch.setattr(module, "_MOST", 100)
+    for module in (closed_set_module, similarity):
+        monkeypatch.setattr(module, "MOST_SHOWN", 100)
     some = closed_set(probe, probe_ids, gallery, gallery_ids, ks=(1, 5))
     for name, value in whole.metrics.items():
         np.testing.assert_allclose(some.metrics[name], value, rtol=1e-12, err_msg=name)
