@@ -285,7 +285,8 @@ def test_every_way_to_the_distributions_is_that_of_the_global_batch(trainer, opt
     state, metrics = trainer(devices=8, **options).run(3)
     assert_close(state.params, wanted.params)
     assert_close(state.loss_state, wanted.loss_state)
-    assert_close(metrics, wanted_metrics, 1e-4)
+    # What is left of a divergence without its bias is small: a difference of two numbers.
+    assert_close(metrics, wanted_metrics, 1e-4, floor=0.05)
     _, plain = trainer().run(3)
     assert metrics[-1]["distillation"] != pytest.approx(plain[-1]["distillation"], rel=1e-3)
 
