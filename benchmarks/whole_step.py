@@ -125,6 +125,8 @@ class TorchStep:
         torch.compiler.reset()  # every batch size is compiled for itself
         if self._cuda:
             torch.cuda.empty_cache()
+            # cuDNN's trials take any workspace they get, and the other side needs its half.
+            torch.cuda.set_per_process_memory_fraction(0.5)
             torch.cuda.reset_peak_memory_stats()
         model = TorchIResNet(task.network, input_size=(task.size, task.size)).to(device)
         model = model.to(memory_format=torch.channels_last)
