@@ -3,8 +3,9 @@
 python train.py --config=configs/evaluate.py --workdir=runs/r50 \
     --config.init_from.path=backbone.pth --config.evaluation.protocols=lfw=DATA/lfw.bin
 
-`python -m ddl_jax.interop show backbone.pth` prints what `config.model` has to be; here it is
-insightface's r50. docs/evaluation.md has all benchmarks.
+`python -m ddl_jax.interop show backbone.pth` prints what `config.model` has to be, for many files
+colour, mean and deviation too; here the network is insightface's r50. docs/evaluation.md has all
+benchmarks.
 """
 
 from ddl_jax.config import Config, Data, Synthetic, variant

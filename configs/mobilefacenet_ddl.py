@@ -17,6 +17,7 @@ def get_config(name: str = "") -> Config:
     config.model = Model(
         name="mobilefacenet_relu6",
         embedding_size=128,
+        colour="RGB",
         mean=(123.675, 116.28, 103.53),
         deviation=(58.395, 57.12, 57.375),
     )

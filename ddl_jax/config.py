@@ -29,9 +29,11 @@ class Model:
     name: str = "iresnet50"
     embedding_size: int = 512
     input_size: tuple[int, int] = (112, 112)  # height, width
-    colour: str = "RGB"  # channel order the network sees: RGB or BGR
-    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)  # of pixels in 0..255
-    deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    # Channel order the network sees, RGB or BGR; mean and deviation of pixels in 0..255, in that
+    # order. Empty: those of the weights it starts from, or RGB, 127.5 and 127.5 of a new network.
+    colour: str = ""
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
     dtype: str = "float32"  # of the backbone's arithmetic: float32 or bfloat16
     batch_norm: str = "global"  # statistics over the global batch, per_device, groups, or frozen
     batch_norm_group: int = 0  # images of a group for `groups`: whole rows, a part of a device's
@@ -573,7 +575,7 @@ _LISTED = ("tfrecord", "list")  # those whose path is a list
 _BEYOND_PI = ("monotone", "easy", "none")
 _CHOICES = {
     "parallelism": ("shard_map", "pmap"),
-    "model.colour": ("RGB", "BGR"),
+    "model.colour": ("", "RGB", "BGR"),
     "model.dtype": ("float32", "bfloat16"),
     "model.batch_norm": ("global", "per_device", "groups", "frozen"),
     "data.source": _SOURCES,
@@ -742,7 +744,11 @@ def _validate_together(config: Config) -> None:
     if min(config.model.input_size) < 16:
         size = config.model.input_size
         raise UserError(f"config.model.input_size is {size}; give 16 pixels or more")
-    if min(config.model.deviation) <= 0:
+    for name in ("mean", "deviation"):
+        values = getattr(config.model, name)
+        if len(values) not in (0, 3):
+            raise UserError(f"config.model.{name} is {values}; give three numbers, or none")
+    if min(config.model.deviation, default=1) <= 0:
         raise UserError(f"config.model.deviation is {config.model.deviation}; give values above 0")
 
 

@@ -13,12 +13,24 @@ if _FIRST:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ddl_jax-tests-")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags, which only a program's main parses.
 flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For whole runs: half the time, as XLA leaves out what makes programs fast.
+
+    Tests of numbers, of memory and of equal bits compile as users do.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def pytest_sessionfinish() -> None:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from ddl_jax.errors import UserError
 
 COLOURS = ("RGB", "BGR")
+# The fields of a card that say what becomes of pixels.
+PREPROCESSING = ("colour", "mean", "deviation")
 
 
 @dataclasses.dataclass(frozen=True)

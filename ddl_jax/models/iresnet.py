@@ -5,8 +5,9 @@ Duta et al., "Improved Residual Networks for Image and Video Recognition", ICPR 
 weights fit. IResNet is insightface's (`recognition/arcface_torch/backbones/iresnet.py`):
 convolutions normal(0, 0.1), linear layer as torch's default. MagFace's (`models/iresnet.py`) has
 another BatchNorm and other first convolutions. IR and IR-SE are those of TFace and AdaFace
-(`model_irse.py`, `net.py`), the same but for what the fields of `IResNet` say. BatchNorm starts at
-scale 1 and bias 0, PReLU slopes at 0.25.
+(`model_irse.py`, `net.py`), the same but for what the fields of `IResNet` say, and for the dropout
+that these projects train with and ours does not unless asked (0.4; MagFace drops whole channels).
+BatchNorm starts at scale 1 and bias 0, PReLU slopes at 0.25.
 """
 
 import functools
@@ -87,7 +88,7 @@ class IBasicBlock(nn.Module):
 
 class IResNet(nn.Module):
     """Images to embeddings: a stem, stages of `IBasicBlock` that each halve the image, one
-    linear layer and a BatchNorm whose scale is fixed at 1.
+    linear layer and a BatchNorm, whose scale is fixed at 1 in all but MagFace's.
 
     Attributes:
       depths: blocks of every stage.
@@ -108,6 +109,7 @@ class IResNet(nn.Module):
       squeeze_excite: every block ends in a `SqueezeExcite`.
       fan_out: convolutions start with variance 2 / fan-out, as in `ir`.
       momentum, epsilon: of every `BatchNorm`.
+      learn_scale: whether the scale of the last BatchNorm learns, as in MagFace.
     """
 
     depths: tuple[int, ...]
@@ -127,6 +129,7 @@ class IResNet(nn.Module):
     fan_out: bool = False
     momentum: float = 0.9
     epsilon: float = 1e-5
+    learn_scale: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -177,7 +180,7 @@ class IResNet(nn.Module):
         # insightface leaves half precision here too.
         linear = functools.partial(nn.Dense, kernel_init=kaiming_normal) if self.ir else Linear
         x = linear(self.embedding_size, name="fc")(x)
-        x = norm(learn_scale=False, affine=not self.ir, name="features")(x, train)
+        x = norm(learn_scale=self.learn_scale, affine=not self.ir, name="features")(x, train)
         return x.astype(jnp.float32)
 
     def _norm(self, part: str) -> Callable[..., nn.Module]:

@@ -14,7 +14,7 @@ from ddl_jax.models.parts import backbone_parts
 
 _IR = functools.partial(IResNet, ir=True)
 # 0.9 there is the share of the new value.
-_MAGFACE = functools.partial(IResNet, fan_out=True, momentum=0.1, epsilon=2e-5)
+_MAGFACE = functools.partial(IResNet, fan_out=True, momentum=0.1, epsilon=2e-5, learn_scale=True)
 
 # A name stands for a module class with the fields fixed that make up the architecture; the
 # class's other fields are the options, the embedding size among them.
@@ -99,10 +99,10 @@ def create_backbone(
     Args:
       name: one of `BACKBONES`. `iresnet18/34/50/100/200` are insightface's, `iresnet_tiny` is made
         of the same blocks for a quick start on CPU; `magface_iresnet18/34/50/100` are MagFace's,
-        whose BatchNorm has another momentum and epsilon. `ir_18/34/50/101` and `ir_se_50/101` are
-        those of TFace and AdaFace. `mobilefacenet` is the paper's, with PReLU;
-        `mobilefacenet_relu6` a form in use, `mbf` and `mbf_large` are insightface's; see
-        `mobilefacenet.MobileFaceNet`.
+        whose BatchNorm has another momentum and epsilon, and learns its last scale.
+        `ir_18/34/50/101` and `ir_se_50/101` are those of TFace and AdaFace.
+        `mobilefacenet` is the paper's, with PReLU; `mobilefacenet_relu6` a form in use, `mbf` and
+        `mbf_large` are insightface's; see `mobilefacenet.MobileFaceNet`.
       embedding_size: length of an embedding; None for the network's own, 512, or 128 of the
         MobileFaceNets.
       dtype: of the convolutions, e.g. `jnp.bfloat16`; parameters stay float32.
@@ -110,8 +110,8 @@ def create_backbone(
         (images of a group) and `axis_name` (the mapped axis "global" means, None outside a map),
         explained at `batch_norm.BatchNorm`; `frozen_parts`, the parts whose BatchNorms alone are
         "frozen", of the names that `backbone_parts` gives; `dropout`, the rate before the linear
-        layer, 0 by default; `remat`, a tuple of stages, from 1, to recompute in the backward pass,
-        which saves memory.
+        layer, 0 by default (TFace, AdaFace and MagFace train with 0.4); `remat`, a tuple of stages,
+        from 1, to recompute in the backward pass, which saves memory.
 
     Returns:
       A Flax Linen module.

@@ -15,10 +15,10 @@ from ddl_jax.data.source import Source, Subset
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import embed
 from ddl_jax.interop import TorchWeights, read_torch_backbone
-from ddl_jax.models import ModelCard
+from ddl_jax.models import PREPROCESSING, ModelCard
 from ddl_jax.training.checkpoint import Checkpoints, Meta, newest_step, read_config
-from ddl_jax.training.recognizer import TORCH
-from ddl_jax.training.state import TrainState, padded_classes
+from ddl_jax.training.recognizer import TORCH, preprocessing
+from ddl_jax.training.state import TrainState, padded_classes, told_preprocessing
 
 # Enough images for the mean of a class; one of a thousand images need not be embedded whole.
 _IMAGES_OF_CLASS = 32
@@ -32,19 +32,22 @@ class Start:
       path: a work directory of ours, or a file of PyTorch's.
       step, meta: of our checkpoint; None for a file of PyTorch's.
       weights: of a file of PyTorch's: it is small enough to be read at once.
+      card: of a run that starts from them.
     """
 
     path: str
+    card: ModelCard
     step: int | None = None
     meta: Meta | None = None
     weights: TorchWeights | None = None
 
 
 def check(config: Config, card: ModelCard) -> Start:
-    """Finds the weights and compares their model card with the run's.
+    """Finds the weights and compares their model card with that of `config.model`.
 
     Raises:
-      UserError: nothing there, or weights of another model.
+      UserError: nothing there, weights of another model, or some that do not tell what they expect
+        of an image where `config.model` does not either.
     """
     path = config.init_from.path
     if not epath.Path(path).exists():
@@ -57,7 +60,9 @@ def check(config: Config, card: ModelCard) -> Start:
             )
         weights = read_torch_backbone(path, card.network, input_size=card.input_size)
         _check_embedding_size(weights, path, card)
-        return Start(path, weights=weights)
+        expected = preprocessing(weights, path, told_preprocessing(config), "config.model.")
+        card = dataclasses.replace(card, source=path, sha256=weights.sha256, **expected)
+        return Start(path, card, weights=weights)
     if not epath.Path(path).is_dir():
         raise UserError(
             f"config.init_from.path: {path!r} is a file; give a work directory, or weights that "
@@ -66,16 +71,20 @@ def check(config: Config, card: ModelCard) -> Start:
     with Checkpoints(path, read_only=True) as checkpoints:
         step = newest_step(path, checkpoints)
         meta = checkpoints.read_meta(step)
-    _check_same_model(ModelCard.from_json(meta.card), card, path)
-    return Start(path, step, meta)
+    theirs = ModelCard.from_json(meta.card)
+    card = going_on(card, theirs, config)
+    _check_same_model(theirs, card, path)
+    return Start(path, dataclasses.replace(card, source=theirs.source or path), step, meta)
 
 
-def with_source(card: ModelCard, start: Start) -> ModelCard:
-    """A run's card with where its weights come from, which a run before it may have from a file."""
-    if start.weights is not None:
-        return dataclasses.replace(card, source=start.path, sha256=start.weights.sha256)
-    theirs = ModelCard.from_json(start.meta.card)
-    return dataclasses.replace(card, source=theirs.source or start.path, sha256=theirs.sha256)
+def going_on(card: ModelCard, before: ModelCard, config: Config) -> ModelCard:
+    """The card of `config.model`, with what it does not say from that of the weights before.
+
+    That is where those came from, a file perhaps, and what they expect of an image.
+    """
+    told = told_preprocessing(config)
+    kept = {name: getattr(before, name) for name in PREPROCESSING if name not in told}
+    return dataclasses.replace(card, source=before.source, sha256=before.sha256, **kept)
 
 
 def _check_same_model(theirs: ModelCard, ours: ModelCard, path: str) -> None:
@@ -90,12 +99,12 @@ def _check_same_model(theirs: ModelCard, ours: ModelCard, path: str) -> None:
             )
 
 
-def advice(start: Start, card: ModelCard) -> str:
-    """What the authors of PyTorch weights want of an image, where the run's card says otherwise."""
+def advice(start: Start) -> str:
+    """What the authors of PyTorch weights want of an image, where `config.model` says otherwise."""
     origin = start.weights.origin if start.weights is not None else None
     if origin is None or origin.colour is None:
         return ""
-    theirs = (origin.colour, origin.mean, origin.deviation)
+    card, theirs = start.card, (origin.colour, origin.mean, origin.deviation)
     if theirs == (card.colour, card.mean, card.deviation):
         return ""
     return (

@@ -196,10 +196,9 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     begins = bool(config.init_from.path) and saved is None
     start = init_from.check(config, card) if begins else None
     if saved is not None:
-        began = ModelCard.from_json(saved.card)
-        card = dataclasses.replace(card, source=began.source, sha256=began.sha256)
+        card = init_from.going_on(card, ModelCard.from_json(saved.card), config)
     elif start is not None:
-        card = init_from.with_source(card, start)
+        card = start.card
     parallel.check_divides(mesh, config.batch_size, padded_classes(1))
     _check_micro_batches(config, mesh)
     images = parallel.first_alone(lambda: open_source(config.data, config.synthetic))

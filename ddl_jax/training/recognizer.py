@@ -1,7 +1,7 @@
 """A trained network to look at data with: of a work directory of ours, or of a PyTorch file."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,8 +14,8 @@ from ddl_jax.config import Data, Synthetic
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import embed
-from ddl_jax.interop import read_torch_backbone
-from ddl_jax.models import ModelCard, create_backbone
+from ddl_jax.interop import TorchWeights, read_torch_backbone
+from ddl_jax.models import PREPROCESSING, ModelCard, create_backbone
 from ddl_jax.training import identities
 from ddl_jax.training.checkpoint import load_checkpoint
 
@@ -78,28 +78,43 @@ def _of_torch(choice: Choice) -> Recognizer:
         raise UserError(f"--step is for a work directory; {choice.path} has one set of weights")
     size = choice.input_size or (112, 112)
     weights = read_torch_backbone(choice.path, choice.network, input_size=size)
-    origin = weights.origin
-    told = {
-        name: getattr(choice, name) or (getattr(origin, name) if origin.colour else None)
-        for name in ("colour", "mean", "deviation")
-    }
-    missing: Sequence[str] = [f"--{name}" for name, value in told.items() if value is None]
-    if missing:
-        raise UserError(
-            f"{choice.path} does not tell what its authors trained with; give {', '.join(missing)} "
-            "(colour RGB or BGR; mean and deviation R,G,B of pixels 0..255, 127.5 where they "
-            "scaled to -1..1)"
-        )
+    told = {name: getattr(choice, name) for name in PREPROCESSING if getattr(choice, name)}
     card = ModelCard(
         network=weights.network,
         input_size=size,
         embedding_size=weights.variables["batch_stats"]["features"]["mean"].shape[0],
         source=choice.path,
         sha256=weights.sha256,
-        **told,
+        **preprocessing(weights, choice.path, told, "--"),
     )
     module = create_backbone(weights.network, embedding_size=card.embedding_size)
     return Recognizer(module, weights.variables, card)
+
+
+def preprocessing(
+    weights: TorchWeights, path: str, told: Mapping[str, Any], setting: str
+) -> dict[str, Any]:
+    """Colour, mean and deviation of PyTorch weights: those told, else their authors'.
+
+    Args:
+      weights, path: what was read, and where.
+      told: some of the three.
+      setting: what stands before their names where they are told.
+
+    Raises:
+      UserError: one is not told, and nothing in the file tells whose it is.
+    """
+    origin = weights.origin
+    known = {name: getattr(origin, name) for name in PREPROCESSING} if origin.colour else {}
+    known |= told
+    missing = [f"{setting}{name}" for name in PREPROCESSING if name not in known]
+    if missing:
+        raise UserError(
+            f"{path} does not tell what its authors trained with; give {', '.join(missing)} "
+            "(colour RGB or BGR; mean and deviation R,G,B of pixels 0..255, 127.5,127.5,127.5 "
+            "where they scaled to -1..1)"
+        )
+    return known
 
 
 def trained_on_warning(choice: Choice, data: Data, index: RecordIndex) -> str:

@@ -118,7 +118,7 @@ def describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path | 
             "ATTENTION: no config.init_from.path; distillation is made for a recognizer that has "
             "learned already, one trained on easy faces"
         )
-    if run.start is not None and (advice := init_from.advice(run.start, run.card)):
+    if run.start is not None and (advice := init_from.advice(run.start)):
         lines.append(advice)
     if seen := run.seen:
         lines.append(identities.warning(seen))

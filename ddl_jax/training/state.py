@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.errors import UserError
-from ddl_jax.models import ModelCard, create_backbone
+from ddl_jax.models import PREPROCESSING, ModelCard, create_backbone
 from ddl_jax.training.fine_tuning import EVERYTHING, FineTuning
 from ddl_jax.training.objective import head_names, initial_loss_state
 
@@ -88,11 +88,15 @@ def make_card(config: Config) -> ModelCard:
     return ModelCard(
         network=model.name,
         input_size=tuple(model.input_size),
-        colour=model.colour,
-        mean=tuple(model.mean),
-        deviation=tuple(model.deviation),
         embedding_size=model.embedding_size,
+        **told_preprocessing(config),
     )
+
+
+def told_preprocessing(config: Config) -> dict[str, Any]:
+    """What a config says of colour, mean and deviation."""
+    values = {name: getattr(config.model, name) for name in PREPROCESSING}
+    return {name: value for name, value in values.items() if value}
 
 
 def init_backbone(module: nn.Module, card: ModelCard, key: jax.Array) -> Any:

@@ -180,18 +180,29 @@ def test_a_file_is_read_once(iresnet18_file, monkeypatch):
     assert digest == hashlib.sha256(iresnet18_file.read_bytes()).hexdigest()
 
 
-def test_magfaces_networks_have_their_own_epsilon(golden, iresnet18_file):
+def test_magfaces_networks_have_their_own_epsilon_momentum_and_scale(golden, iresnet18_file):
     """2e-5 is 1e-5 for variances that are 1e-5 larger."""
     variables = load_torch_backbone(iresnet18_file, "iresnet18")
     stats = jax.tree.map_with_path(
         lambda path, leaf: leaf + 1e-5 if path[-1].key == "var" else leaf, variables["batch_stats"]
     )
     wanted = create_backbone("iresnet18").apply(variables | {"batch_stats": stats}, golden["image"])
-    found = create_backbone("magface_iresnet18").apply(variables, golden["image"])
+    magface = load_torch_backbone(iresnet18_file, "magface_iresnet18")
+    assert set(magface["params"]["features"]) == {"scale", "bias"}
+    found = create_backbone("magface_iresnet18").apply(magface, golden["image"])
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert (
         np.abs(found - create_backbone("iresnet18").apply(variables, golden["image"])).max() > 1e-4
     )
+    moved = {}
+    for name, before in (("iresnet18", variables), ("magface_iresnet18", magface)):
+        train = create_backbone(name).apply(
+            before, golden["image"], train=True, mutable=["batch_stats"]
+        )
+        after = train[1]["batch_stats"]["bn1"]["mean"]
+        moved[name] = after - before["batch_stats"]["bn1"]["mean"]
+    # Nine tenths of the way in place of one.
+    np.testing.assert_allclose(moved["magface_iresnet18"], 9 * moved["iresnet18"], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ OTHER_PARAMETERS = {
     "mobilefacenet_relu6": 999_936,
     "mbf": 2_059_520,
     "mbf_large": 6_314_880,
-    "magface_iresnet50": 43_590_848 - 512,  # without the scale of `features`, which MagFace trains
+    "magface_iresnet50": 43_590_848,
     "ir_18": 24_020_352,
     "ir_34": 34_134_080,
     "ir_50": 43_585_600,

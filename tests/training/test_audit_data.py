@@ -10,6 +10,8 @@ from ddl_jax.data.open_source import open_source
 from .looked_at import read_rows, write_people, write_view
 from .work_directory import write_work_directory
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _audit(*arguments: str) -> int:
     return command_line.run(main, ["ddl_jax.data", "audit", *arguments])

@@ -11,6 +11,8 @@ from ddl_jax.training.prepare import prepare
 
 from .test_runs import faces, pretrained, settings  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DEGRADED = {"batch__domains": "easy,far", "batch__degradations": "far=cctv"}
 
 

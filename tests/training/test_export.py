@@ -16,6 +16,8 @@ from ddl_jax.training.export_workdir import export_workdir
 from ..data.image_files import pixels, write_image
 from .work_directory import write_work_directory
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):

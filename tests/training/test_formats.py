@@ -10,6 +10,8 @@ from ddl_jax import config as config_lib
 from ddl_jax.interop import write_recordio
 from ddl_jax.training import train_and_evaluate
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.mark.long  # the formats have quick tests of their own in tests/data
 def test_a_ddl_run_on_a_record_file(tmp_path):

@@ -32,6 +32,8 @@ from ddl_jax.training.start import _keep_data_card
 from ddl_jax.training.state import make_card
 from tests.data.image_files import write_faces
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -175,7 +177,7 @@ def test_training_starts_from_a_torch_checkpoint(name, size, other, faces, tmp_p
     config = settings("synthetic_ddl", faces)
     config.model.name, config.model.embedding_size = name, size
     config.model.input_size = (112, 112)
-    config.model.mean = (123.675, 116.28, 103.53)
+    config.model.mean, config.model.deviation = (123.675, 116.28, 103.53), (57.0, 57.0, 57.0)
     images = np.zeros((1, 112, 112, 3), np.float32)
     variables = jax.jit(create_backbone(name).init)(jax.random.key(3), images)
     path = tmp_path / "backbone.pt"
@@ -187,8 +189,11 @@ def test_training_starts_from_a_torch_checkpoint(name, size, other, faces, tmp_p
     with pytest.raises(UserError, match="backbone.pt"):
         prepare(config, tmp_path / "run")
     config.model.name = name
+    with pytest.raises(UserError, match="does not tell .* give config.model.colour "):
+        prepare(config, tmp_path / "run")
+    config.model.colour = "BGR"
     run = prepare(config, tmp_path / "run")
-    assert (run.card.network, run.card.mean[0]) == (name, 123.675)
+    assert (run.card.network, run.card.colour, run.card.mean[0]) == (name, "BGR", 123.675)
     assert run.card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     state = run.first_state()
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], variables["params"])
@@ -207,13 +212,17 @@ def write_module(path, config):
     write_torch_checkpoint(path, state | {"head.t": np.zeros(1, np.float32)})
 
 
+# What a file of nobody's project has to be told.
+PIXELS = {"model__colour": "BGR", "model__mean": "127,128,129", "model__deviation": "64,64,64"}
+
+
 def test_what_went_where_and_the_files_hash_stay_with_the_run(faces, tmp_path, capsys, monkeypatch):
     changes = {"init_from__head": "reset", "evaluation__every": -1}
-    config = settings("synthetic_ddl", faces, steps=0, **changes)
+    config = settings("synthetic_ddl", faces, steps=0, **changes, **PIXELS)
     path, workdir = tmp_path / "backbone.pt", tmp_path / "run"
     write_module(path, config)
     config.init_from.path = str(path)
-    monkeypatch.setattr(init_from, "advice", lambda start, card: f"advice on {start.path}")
+    monkeypatch.setattr(init_from, "advice", lambda start: f"advice on {start.path}")
     train_and_evaluate(config, workdir)
     assert f"advice on {path}" in capsys.readouterr().out
     report = (workdir / "weights.txt").read_text().splitlines()
@@ -229,19 +238,29 @@ def test_what_went_where_and_the_files_hash_stay_with_the_run(faces, tmp_path, c
         prepare(after, tmp_path / "after").card,
     ):
         assert (card.source, card.sha256) == (str(path), digest)
+        assert (card.colour, card.mean) == ("BGR", (127.0, 128.0, 129.0))
 
 
-def test_the_colours_of_a_project_are_told_of_its_own_networks(faces, tmp_path):
+def test_the_colours_are_a_projects_own_or_those_told(faces, tmp_path):
     path = tmp_path / "module.ckpt"
-    config = settings("synthetic_ddl", faces, init_from__head="reset", init_from__path=path)
-    told = {}
-    for name in ("ir_18", "iresnet_tiny"):
-        config.model.name, config.model.input_size = name, (32, 32)
+
+    def start(name, **changes):
+        changes |= {"init_from__head": "reset", "init_from__path": path, "model__name": name}
+        config = settings("synthetic_ddl", faces, model__input_size="32,32", **changes)
         write_module(path, config)
-        card = make_card(config)
-        told[name] = init_from.advice(init_from.check(config, card), card)
-    assert "saved as AdaFace (Lightning) saves, whose networks want colour=BGR" in told["ir_18"]
-    assert told["iresnet_tiny"] == ""  # many save a Lightning module like that
+        return init_from.check(config, make_card(config))
+
+    adaface = start("ir_18")
+    assert (adaface.card.colour, adaface.card.deviation) == ("BGR", (127.5,) * 3)
+    assert init_from.advice(adaface) == ""
+    other = start("ir_18", model__colour="RGB")
+    assert other.card.colour == "RGB"
+    wanted = "saved as AdaFace (Lightning) saves, whose networks want colour=BGR"
+    assert wanted in init_from.advice(other)
+    # Many save a Lightning module like that.
+    with pytest.raises(UserError, match="with; give config.model.mean, config.model.deviation "):
+        start("iresnet_tiny", model__colour="RGB")
+    assert init_from.advice(start("iresnet_tiny", **PIXELS)) == ""
 
 
 def test_a_run_tells_of_the_run_that_it_starts_from(pretrained, faces):

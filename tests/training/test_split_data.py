@@ -13,6 +13,8 @@ from ddl_jax.training.prepare import prepare
 from .looked_at import read_rows, write_people
 from .work_directory import write_work_directory
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DATA = Data(source="image_folder", path="faces")
 
 
