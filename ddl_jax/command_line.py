@@ -1,8 +1,10 @@
 """What `train.py`, `eval.py` and `export.py` do with a command line."""
 
+import importlib
 import os
+import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import absl.logging
 from absl import flags
@@ -68,6 +70,32 @@ def words(argv: Sequence[str], values: flags.FlagValues, help_text: str) -> list
     return None
 
 
+def dispatch(argv: Sequence[str], commands: Mapping[str, str], program: str) -> None:
+    """Runs the command that the first word of a command line names.
+
+    Args:
+      argv: the command line, program name first.
+      commands: the module of each command, by its name; only the one asked for is imported.
+      program: how it is started, for the error.
+
+    Raises:
+      UserError: there is no such command.
+    """
+    name = argv[1] if len(argv) > 1 else ""
+    if name not in commands:
+        raise UserError(
+            f"unknown command {name!r}; write {program} {' or '.join(commands)}, "
+            "with --help for its flags"
+        )
+    importlib.import_module(commands[name]).main([argv[0], *argv[2:]])
+
+
+def what_they_do(commands: Mapping[str, str]) -> str:
+    """For `--help`: a line on every command, the first of its module's docstring."""
+    documented = (importlib.import_module(module).__doc__ for module in commands.values())
+    return "\n".join(text.splitlines()[0] for text in documented)
+
+
 def train(argv: Sequence[str]) -> None:
     """`train.py --config=FILE[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]`
 
@@ -93,13 +121,17 @@ def evaluate(argv: Sequence[str]) -> None:
 
     Evaluates a checkpoint on what the config's `evaluation` says; without --config, on what the run
     itself was evaluated on. --before puts earlier runs' evaluations beside it in the report. --name
-    keeps an evaluation on other data apart.
+    keeps an evaluation on other data apart. Other commands, each with --help of its own:
     """
+    if argv[1:] and not argv[1].startswith("-"):
+        dispatch(argv, _evaluation_commands(), "python eval.py --workdir=DIR or python eval.py")
+        return
     from ddl_jax import config
 
     command = config.parse(argv, define=_evaluation_flags, trains=False)
     if not command.workdir:
-        print(evaluate.__doc__, command.flags, sep="\n")
+        others = what_they_do(_evaluation_commands())
+        print(evaluate.__doc__, others, command.flags, sep="\n")
         return
     from ddl_jax import compilation_cache
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
@@ -114,6 +146,14 @@ def evaluate(argv: Sequence[str]) -> None:
             name=command.flags.name,
         )
     )
+
+
+def _evaluation_commands() -> dict[str, str]:
+    """The module of every command of eval.py: each module of `ddl_jax.commands` is one."""
+    from ddl_jax import commands
+
+    found = pkgutil.iter_modules(commands.__path__, f"{commands.__name__}.")
+    return {module.name.rpartition(".")[2]: module.name for module in found}
 
 
 def _evaluation_flags(values: flags.FlagValues) -> None:
