@@ -5,6 +5,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import absl.logging
 from absl import flags
@@ -96,6 +97,36 @@ def what_they_do(commands: Mapping[str, str]) -> str:
     return "\n".join(text.splitlines()[0] for text in documented)
 
 
+def cache_flag(values: flags.FlagValues) -> None:
+    """The flag that `embedding_cache` reads."""
+    flags.DEFINE_bool(
+        "cache", True, "Keep embeddings in ~/.cache/ddl_jax for next time.", flag_values=values
+    )
+
+
+def embedding_cache(values: flags.FlagValues) -> Any:
+    """Where this user's embeddings are kept, an `EmbeddingCache`; None where none are."""
+    if not values.cache:
+        return None
+    from ddl_jax import cache_directory
+    from ddl_jax.evaluation.embedding_cache import EmbeddingCache
+
+    try:
+        return EmbeddingCache(cache_directory.make("embeddings"))
+    except (OSError, RuntimeError) as error:  # the latter of a user without a home
+        print(f"embeddings are not kept ({error}); --nocache asks for none", file=sys.stderr)
+        return None
+
+
+def say_taken(cache: Any) -> None:
+    """Says on stderr how many embeddings were not computed now."""
+    if cache is not None and cache.taken:
+        print(
+            f"embeddings of {cache.taken:,} images were kept from before; --nocache computes them",
+            file=sys.stderr,
+        )
+
+
 def train(argv: Sequence[str]) -> None:
     """`train.py --config=FILE[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]`
 
@@ -137,6 +168,7 @@ def evaluate(argv: Sequence[str]) -> None:
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
 
     compilation_cache.enable()
+    cache = embedding_cache(command.flags)
     print(
         evaluate_workdir(
             command.workdir,
@@ -144,8 +176,10 @@ def evaluate(argv: Sequence[str]) -> None:
             step=command.flags.step,
             before=command.flags.before,
             name=command.flags.name,
+            cache=cache,
         )
     )
+    say_taken(cache)
 
 
 def _evaluation_commands() -> dict[str, str]:
@@ -160,6 +194,7 @@ def _evaluation_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
     flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)
     flags.DEFINE_string("name", "", "Of an evaluation on other data.", flag_values=values)
+    cache_flag(values)
 
 
 def export(argv: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from ddl_jax import config as config_lib
 from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.evaluate import (
     EvaluationData,
     check_same_protocol,
@@ -32,6 +33,7 @@ def evaluate_workdir(
     step: int | None = None,
     before: Sequence[epath.PathLike] = (),
     name: str = "",
+    cache: EmbeddingCache | None = None,
 ) -> str:
     """Evaluates a checkpoint into `workdir/evaluation/<step>` -> the headline table in Markdown.
 
@@ -43,6 +45,7 @@ def evaluate_workdir(
         be on the same data.
       name: of an evaluation on other data than the run's own: kept in `evaluation/<step>-<name>`,
         and compared with those of the same name; "protocols" where `config` has nothing else.
+      cache: where embeddings are kept; None keeps none.
 
     Raises:
       UserError: something is missing or wrong; nothing has been written.
@@ -66,7 +69,7 @@ def evaluate_workdir(
         check_same_protocol(path, protocol, "evaluate that run like this first, with --name=NAME")
     # A run of many devices can be evaluated on fewer.
     mesh = parallel.make_mesh(min(config.devices, jax.device_count()))
-    run = evaluate(module, variables, card, data, config.evaluation, mesh)
+    run = evaluate(module, variables, card, data, config.evaluation, mesh, cache)
     write_evaluation(directory, run.results, protocol)
     runs = earlier | {_column(workdir): directory}
     table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
