@@ -183,11 +183,11 @@ def evaluate(argv: Sequence[str]) -> None:
 
 
 def _evaluation_commands() -> dict[str, str]:
-    """The module of every command of eval.py: each module of `ddl_jax.commands` is one."""
+    """The module of every command of eval.py: those of `ddl_jax.commands` without an underscore."""
     from ddl_jax import commands
 
-    found = pkgutil.iter_modules(commands.__path__, f"{commands.__name__}.")
-    return {module.name.rpartition(".")[2]: module.name for module in found}
+    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    return {name: f"{commands.__name__}.{name}" for name in names if not name.startswith("_")}
 
 
 def _evaluation_flags(values: flags.FlagValues) -> None:

@@ -55,9 +55,10 @@ def embed(
     forward = _forward(module, card, "apart" if apart else "sum" if flip else "image", whole)
     key = None
     if cache is not None and jax.process_count() == 1:
-        batch = jax.ShapeDtypeStruct((batch_size, *card.input_size, 3), np.uint8)
-        placed = parallel.abstract(batch, parallel.row_sharding(mesh))
-        key = cache.key(forward.lower(variables, placed).as_text(), variables, images)
+        rows = jax.ShapeDtypeStruct((batch_size, *card.input_size, 3), np.uint8)
+        batch = parallel.abstract(rows, parallel.row_sharding(mesh))
+        weights = jax.tree.map(lambda leaf: parallel.abstract(leaf, whole), variables)
+        key = cache.key(forward.lower(weights, batch).as_text(), variables, images)
         if (kept := cache.read(key, len(images))) is not None:
             return kept
     variables = jax.device_put(variables, whole)
