@@ -1,5 +1,6 @@
 """What commands that run a network on images share: its flags, aligning, and embedding."""
 
+import os
 import sys
 from typing import Any
 
@@ -97,9 +98,25 @@ def _finder(values: flags.FlagValues) -> Any:
     if values.landmarks:
         from ddl_jax.data.landmarks import read_landmarks
 
-        return survey.FromFile(read_landmarks(values.landmarks))
+        return _ByPathOrName(survey.FromFile(read_landmarks(values.landmarks)))
     if values.detector:
         from ddl_jax.data.face_detector import YuNet
 
         return survey.FromDetector(YuNet(values.detector))
     return None
+
+
+class _ByPathOrName:
+    """Landmarks of a photo by the path that the user wrote, or else by its last part."""
+
+    def __init__(self, finder: Any):
+        self._finder = finder
+
+    def faces(self, path: str, image: Any) -> Any:
+        """The landmarks of the faces, `[n, 5, 2]`."""
+        found = self._finder.faces(path, image)
+        return found if len(found) else self._finder.faces(os.path.basename(path), image)
+
+    def fingerprint(self) -> str:
+        """That of the landmarks."""
+        return self._finder.fingerprint()

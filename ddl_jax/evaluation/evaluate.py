@@ -266,6 +266,15 @@ def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
     return evaluation_directory(workdir, max(done), name)
 
 
+def evaluations_of(workdir: epath.PathLike, step: int, name: str = "") -> list[epath.Path]:
+    """The evaluations of a step, the run's own first; of one `name` if it is given."""
+    directories = [evaluation_directory(workdir, step, name)]
+    if not name:
+        folder = epath.Path(workdir) / "evaluation"
+        directories += sorted(folder.glob(f"{step}-*")) if folder.exists() else []
+    return [directory for directory in directories if _is_whole(directory)]
+
+
 def _is_whole(directory: epath.Path) -> bool:
     files = ("card.json", "similarities.npz", "results.json")
     return all((directory / file).exists() for file in files)
@@ -291,7 +300,7 @@ def report(
     """
     tables = {name: read_results(path) for name, path in runs.items()}
     pictures: dict[str, epath.Path] = {}
-    similarities = {name: _read_similarities(path) for name, path in runs.items()}
+    similarities = {name: read_similarities(path) for name, path in runs.items()}
     for kind in dict.fromkeys(map(_kind, similarities[list(runs)[-1]])):
         of_kind = {run: _of_kind(found, kind) for run, found in similarities.items()}
         if all(of_kind.values()):
@@ -313,7 +322,8 @@ def report(
     return markdown_table(tables, metrics=HEADLINE)
 
 
-def _read_similarities(directory: epath.Path) -> dict[str, Similarities]:
+def read_similarities(directory: epath.Path) -> dict[str, Similarities]:
+    """The similarities.npz of an evaluation, by protocol."""
     with np.load(io.BytesIO((directory / "similarities.npz").read_bytes())) as arrays:
         protocols = dict.fromkeys(name.rsplit("|", 1)[0] for name in arrays)
         return {

@@ -29,18 +29,21 @@ class NamedImages:
     images: Images
     columns: Mapping[str, np.ndarray]
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     @property
-    def people(self) -> np.ndarray:
-        """`[n]` who is on an image: its first folder, or where it is in none, its own name."""
-        return np.array([name.split("/")[0] for name in self.columns["name"].tolist()])
+    def names(self) -> list[str]:
+        """What the images are called."""
+        return self.columns["name"].tolist()
 
 
 def images_at(path: str) -> NamedImages:
     """Opens what a path leads to.
 
     Args:
-      path: an image; a folder, searched at any depth, whose sub-folders are people if all its
-        images are in one; or a verification set, `.bin`.
+      path: an image, which is then called as it is here; a folder, searched at any depth, whose
+        sub-folders are people if all images are in one; or a verification set, `.bin`.
 
     Raises:
       UserError: nothing there, or no image in it.
@@ -53,11 +56,13 @@ def images_at(path: str) -> NamedImages:
         images = EncodedImages(encoded, place.name)
         names = np.array([f"{place.name} image {number}" for number in range(len(encoded))])
         return NamedImages(images, {"name": names, "same": np.repeat(same, 2)})
-    root = path if place.is_dir() else os.fspath(place.parent)
-    names = find_images(path) if place.is_dir() else [place.name]
+    if not place.is_dir():
+        root, name = ("", path) if "://" not in path else (os.fspath(place.parent), place.name)
+        return NamedImages(ImageFiles(root, [name]), {"name": np.array([name])})
+    names = find_images(path)
     if not names:
         raise UserError(f"{path} holds no image; give one, or a folder of images at any depth")
-    return NamedImages(ImageFiles(root, names), {"name": np.array(names)} | _people(names))
+    return NamedImages(ImageFiles(path, names), {"name": np.array(names)} | _people(names))
 
 
 def _people(names: list[str]) -> dict[str, np.ndarray]:

@@ -110,7 +110,7 @@ def test_whatever_the_project_reads(home, run, workdir):
     assert found["label"].tolist() == [0, 1, 0, 1, 0]
     found = embedded("--images=faces/s2/b.png")
     close(found["embedding"], wanted[1:2])
-    assert found["name"].tolist() == ["b.png"] and set(found) == {"name", "embedding"}
+    assert found["name"].tolist() == ["faces/s2/b.png"] and set(found) == {"name", "embedding"}
     found = embedded("--images=faces/s10")  # nobody's folder: no people
     close(found["embedding"], wanted[2:])
     assert set(found) == {"name", "embedding"}
