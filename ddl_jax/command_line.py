@@ -152,33 +152,35 @@ def evaluate(argv: Sequence[str]) -> None:
 
     Evaluates a checkpoint on what the config's `evaluation` says; without --config, on what the run
     itself was evaluated on. --before puts earlier runs' evaluations beside it in the report. --name
-    keeps an evaluation on other data apart. Other commands, each with --help of its own:
+    keeps an evaluation on other data apart. As several processes: as train.py. Other commands, each
+    with --help of its own, and one process:
     """
     if argv[1:] and not argv[1].startswith("-"):
         dispatch(argv, _evaluation_commands(), "python eval.py --workdir=DIR or python eval.py")
         return
-    from ddl_jax import config
+    from ddl_jax import config, processes
 
     command = config.parse(argv, define=_evaluation_flags, trains=False)
     if not command.workdir:
         others = what_they_do(_evaluation_commands())
         print(evaluate.__doc__, others, command.flags, sep="\n")
         return
+    processes.join(command.flags)
     from ddl_jax import compilation_cache
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
 
     compilation_cache.enable()
     cache = embedding_cache(command.flags)
-    print(
-        evaluate_workdir(
-            command.workdir,
-            command.config,
-            step=command.flags.step,
-            before=command.flags.before,
-            name=command.flags.name,
-            cache=cache,
-        )
+    told = evaluate_workdir(
+        command.workdir,
+        command.config,
+        step=command.flags.step,
+        before=command.flags.before,
+        name=command.flags.name,
+        cache=cache,
     )
+    if told:
+        print(told)
     say_taken(cache)
 
 
@@ -191,6 +193,9 @@ def _evaluation_commands() -> dict[str, str]:
 
 
 def _evaluation_flags(values: flags.FlagValues) -> None:
+    from ddl_jax import processes
+
+    processes.define_flags(values)
     flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
     flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)
     flags.DEFINE_string("name", "", "Of an evaluation on other data.", flag_values=values)

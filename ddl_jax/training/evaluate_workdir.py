@@ -37,6 +37,8 @@ def evaluate_workdir(
 ) -> str:
     """Evaluates a checkpoint into `workdir/evaluation/<step>` -> the headline table in Markdown.
 
+    Several processes share the images; process 0 writes, and the others return "".
+
     Args:
       workdir: of the run.
       config: whose `evaluation` says on what; None for the run's own.
@@ -60,21 +62,26 @@ def evaluate_workdir(
     earlier = {_column(path): latest_evaluation(path, name) for path in before}
     if len(earlier) != len(before) or _column(workdir) in earlier:
         raise UserError("--before: two runs have the same last folder name; rename one")
-    data = open_evaluation(config)
-    module, variables, card = load_checkpoint(workdir, step)
+    data = parallel.first_alone(lambda: open_evaluation(config))
+    # A run of many devices can be evaluated on fewer; several processes need one of each.
+    several = jax.process_count() > 1
+    mesh = parallel.make_mesh(0 if several else min(config.devices, jax.device_count()))
+    module, variables, card = load_checkpoint(workdir, step, mesh=mesh)
     protocol = protocol_card(card, data, config.evaluation, step)
     directory = evaluation_directory(workdir, step, name)
     check_same_protocol(directory, protocol, "give --name=NAME to keep both")
     for path in earlier.values():
         check_same_protocol(path, protocol, "evaluate that run like this first, with --name=NAME")
-    # A run of many devices can be evaluated on fewer.
-    mesh = parallel.make_mesh(min(config.devices, jax.device_count()))
     run = evaluate(module, variables, card, data, config.evaluation, mesh, cache)
-    write_evaluation(directory, run.results, protocol)
-    runs = earlier | {_column(workdir): directory}
-    table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
-    attention = [*_seen(workdir, config, data), *run.attention]
-    return "\n".join([*attention, f"{directory / 'report.html'}\n", table])
+    told = ""
+    if jax.process_index() == 0:
+        write_evaluation(directory, run.results, protocol)
+        runs = earlier | {_column(workdir): directory}
+        table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
+        attention = [*_seen(workdir, config, data), *run.attention]
+        told = "\n".join([*attention, f"{directory / 'report.html'}\n", table])
+    parallel.wait_for_all("evaluation")
+    return told
 
 
 def _seen(workdir: epath.PathLike, config: Config, data: EvaluationData) -> list[str]:
