@@ -1,8 +1,11 @@
 """What `train.py`, `eval.py` and `export.py` do with a command line."""
 
+import importlib
 import os
+import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import absl.logging
 from absl import flags
@@ -68,6 +71,62 @@ def words(argv: Sequence[str], values: flags.FlagValues, help_text: str) -> list
     return None
 
 
+def dispatch(argv: Sequence[str], commands: Mapping[str, str], program: str) -> None:
+    """Runs the command that the first word of a command line names.
+
+    Args:
+      argv: the command line, program name first.
+      commands: the module of each command, by its name; only the one asked for is imported.
+      program: how it is started, for the error.
+
+    Raises:
+      UserError: there is no such command.
+    """
+    name = argv[1] if len(argv) > 1 else ""
+    if name not in commands:
+        raise UserError(
+            f"unknown command {name!r}; write {program} {' or '.join(commands)}, "
+            "with --help for its flags"
+        )
+    importlib.import_module(commands[name]).main([argv[0], *argv[2:]])
+
+
+def what_they_do(commands: Mapping[str, str]) -> str:
+    """For `--help`: a line on every command, the first of its module's docstring."""
+    documented = (importlib.import_module(module).__doc__ for module in commands.values())
+    return "\n".join(text.splitlines()[0] for text in documented)
+
+
+def cache_flag(values: flags.FlagValues) -> None:
+    """The flag that `embedding_cache` reads."""
+    flags.DEFINE_bool(
+        "cache", True, "Keep embeddings in ~/.cache/ddl_jax for next time.", flag_values=values
+    )
+
+
+def embedding_cache(values: flags.FlagValues) -> Any:
+    """Where this user's embeddings are kept, an `EmbeddingCache`; None where none are."""
+    if not values.cache:
+        return None
+    from ddl_jax import cache_directory
+    from ddl_jax.evaluation.embedding_cache import EmbeddingCache
+
+    try:
+        return EmbeddingCache(cache_directory.make("embeddings"))
+    except (OSError, RuntimeError) as error:  # the latter of a user without a home
+        print(f"embeddings are not kept ({error}); --nocache asks for none", file=sys.stderr)
+        return None
+
+
+def say_taken(cache: Any) -> None:
+    """Says on stderr how many embeddings were not computed now."""
+    if cache is not None and cache.taken:
+        print(
+            f"embeddings of {cache.taken:,} images were kept from before; --nocache computes them",
+            file=sys.stderr,
+        )
+
+
 def train(argv: Sequence[str]) -> None:
     """`train.py --config=FILE[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]`
 
@@ -93,33 +152,54 @@ def evaluate(argv: Sequence[str]) -> None:
 
     Evaluates a checkpoint on what the config's `evaluation` says; without --config, on what the run
     itself was evaluated on. --before puts earlier runs' evaluations beside it in the report. --name
-    keeps an evaluation on other data apart.
+    keeps an evaluation on other data apart. As several processes: as train.py. Other commands, each
+    with --help of its own, and one process:
     """
-    from ddl_jax import config
+    if argv[1:] and not argv[1].startswith("-"):
+        dispatch(argv, _evaluation_commands(), "python eval.py --workdir=DIR or python eval.py")
+        return
+    from ddl_jax import config, processes
 
     command = config.parse(argv, define=_evaluation_flags, trains=False)
     if not command.workdir:
-        print(evaluate.__doc__, command.flags, sep="\n")
+        others = what_they_do(_evaluation_commands())
+        print(evaluate.__doc__, others, command.flags, sep="\n")
         return
+    processes.join(command.flags)
     from ddl_jax import compilation_cache
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
 
     compilation_cache.enable()
-    print(
-        evaluate_workdir(
-            command.workdir,
-            command.config,
-            step=command.flags.step,
-            before=command.flags.before,
-            name=command.flags.name,
-        )
+    cache = embedding_cache(command.flags)
+    told = evaluate_workdir(
+        command.workdir,
+        command.config,
+        step=command.flags.step,
+        before=command.flags.before,
+        name=command.flags.name,
+        cache=cache,
     )
+    if told:
+        print(told)
+    say_taken(cache)
+
+
+def _evaluation_commands() -> dict[str, str]:
+    """The module of every command of eval.py: those of `ddl_jax.commands` without an underscore."""
+    from ddl_jax import commands
+
+    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    return {name: f"{commands.__name__}.{name}" for name in names if not name.startswith("_")}
 
 
 def _evaluation_flags(values: flags.FlagValues) -> None:
+    from ddl_jax import processes
+
+    processes.define_flags(values)
     flags.DEFINE_integer("step", None, "The checkpoint's step; the newest.", flag_values=values)
     flags.DEFINE_list("before", [], "Work directories to compare with.", flag_values=values)
     flags.DEFINE_string("name", "", "Of an evaluation on other data.", flag_values=values)
+    cache_flag(values)
 
 
 def export(argv: Sequence[str]) -> None:

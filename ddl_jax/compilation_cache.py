@@ -1,17 +1,14 @@
 """Compiled programs kept on disk: a run that starts again need not compile again."""
 
-import hashlib
 import os
 import pathlib
-import platform
 import sys
 
 import jax
 
-_MAX_SIZE = 2 * 2**30  # bytes, for one kind of processor
+from ddl_jax import cache_directory
 
-# What tells kinds of processors apart on x86; on ARM, which has neither of the first two.
-_KIND = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+_MAX_SIZE = 2 * 2**30  # bytes, for one kind of processor
 
 
 def enable() -> None:
@@ -25,10 +22,7 @@ def enable() -> None:
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
         return
     try:
-        directory = _directory()
-        directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(directory, os.W_OK):
-            raise PermissionError(f"{directory} cannot be written")
+        directory = cache_directory.make("compiled")
         _note_uses(directory)
     except (OSError, RuntimeError) as error:  # the latter of a user without a home
         print(
@@ -42,26 +36,9 @@ def enable() -> None:
         jax.config.update("jax_compilation_cache_max_size", _MAX_SIZE)
 
 
-def _directory() -> pathlib.Path:
-    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    # Programs for a CPU hold its own instructions, and machines of a cluster share their homes.
-    return home / "ddl_jax" / f"compiled-{_processor()}"
-
-
 def _note_uses(directory: pathlib.Path) -> None:
     """Notes a use long ago where there is no note, as after a kill: jax 0.10 would trip over it."""
     for program in directory.glob("*-cache"):
         note = directory / f"{program.name.removesuffix('-cache')}-atime"
         if not note.exists():
             note.write_bytes(bytes(8))
-
-
-def _processor(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> str:
-    """Stands for the kind of this machine's processor."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        lines = []
-    kind = sorted({line for line in lines if line.startswith(_KIND)})
-    kind = kind or [platform.machine(), platform.processor()]
-    return hashlib.sha256("\n".join(kind).encode()).hexdigest()[:8]

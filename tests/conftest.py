@@ -6,11 +6,12 @@ import tempfile
 
 # Before jax is imported anywhere: the platform cannot change afterwards.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compiled programs are shared by the workers and by the programs that tests start, for this run of
-# the tests alone. The first process of it makes the place and removes it.
+# Compiled programs and what else is kept are shared by the workers and by the programs that tests
+# start, for this run of the tests alone. The first process of it makes the place and removes it.
 _FIRST = "PYTEST_XDIST_WORKER" not in os.environ
 if _FIRST:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ddl_jax-tests-")
+    _PLACE = tempfile.mkdtemp(prefix="ddl_jax-tests-")
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": _PLACE, "XDG_CACHE_HOME": f"{_PLACE}/home"}
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -34,6 +35,6 @@ def quick_compilation():
 
 
 def pytest_sessionfinish() -> None:
-    """Removes the compiled programs."""
+    """Removes what was kept."""
     if _FIRST:
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+        shutil.rmtree(_PLACE, ignore_errors=True)

@@ -256,6 +256,24 @@ def test_help_is_printed(program, flag, capsys):
     assert flag in printed.out and "--workdir" in printed.out and not printed.err
 
 
+@pytest.mark.parametrize("word", ["embeded", "run"])
+def test_an_unknown_command_of_eval_is_one_line(word, capsys):
+    assert command_line.run(command_line.evaluate, ["eval.py", word, "--workdir=run"]) == 2
+    told = f"eval.py: unknown command {word!r}; write python eval.py --workdir=DIR or "
+    printed = capsys.readouterr()
+    assert printed.err.startswith(told) and printed.err.count("\n") == 1 and not printed.out
+
+
+def test_the_commands_of_eval_are_the_modules_there_are(capsys):
+    modules = {path.stem for path in (ROOT / "ddl_jax/commands").glob("[!_]*.py")}
+    command_line.run(command_line.evaluate, ["eval.py", "--help"])
+    printed = capsys.readouterr().out
+    assert all(f"`python eval.py {name}" in printed for name in modules)
+    for name in modules:
+        assert command_line.run(command_line.evaluate, ["eval.py", name, "--help"]) == 0
+        assert f"`python eval.py {name} " in capsys.readouterr().out
+
+
 def _run(home: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(

@@ -10,7 +10,7 @@ import sys
 import jax
 import pytest
 
-from ddl_jax import command_line, compilation_cache
+from ddl_jax import cache_directory, command_line, compilation_cache
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = """
@@ -118,7 +118,7 @@ ARM = "processor\t: {}\nFeatures\t: fp asimd sve\nCPU implementer\t: 0x41\nCPU p
 def test_processors_of_another_kind_have_other_programs(text, other, tmp_path):
     def kind(text):
         (tmp_path / "cpuinfo").write_text(text)
-        return compilation_cache._processor(tmp_path / "cpuinfo")
+        return cache_directory._processor(tmp_path / "cpuinfo")
 
     assert kind(text.format(1)) == kind(text.format(2)) != kind(other.format(1))
 
@@ -130,7 +130,7 @@ def test_a_processor_that_says_nothing_is_known_by_its_platform(text, tmp_path, 
     kinds = set()
     for machine in ("riscv64", "s390x"):
         monkeypatch.setattr(platform, "machine", lambda name=machine: name)
-        kinds.add(compilation_cache._processor(tmp_path / "cpuinfo"))
+        kinds.add(cache_directory._processor(tmp_path / "cpuinfo"))
     assert len(kinds) == 2
 
 

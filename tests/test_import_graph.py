@@ -81,6 +81,14 @@ def test_a_program_reaches_down_only_after_its_command_line_is_checked(program):
     assert users == [PACKAGE / "data/__main__.py"]
 
 
+def test_commands_check_their_command_line_before_anything_slow_is_imported():
+    for path in _files("commands"):
+        top = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ImportFrom)]
+        names = {f"{node.module}.{alias.name}" for node in top for alias in node.names}
+        slow = {"models", "parallel", "evaluation", "training"}
+        assert not slow & {name.split(".")[1] for name in names if name.startswith("ddl_jax.")}
+
+
 @pytest.mark.parametrize("room", LIBRARIES)
 def test_a_room_imports_only_its_libraries(room):
     for path in _files(room):
@@ -124,8 +132,8 @@ def test_what_every_room_may_import_imports_no_room():
 
 
 def test_every_room_is_on_the_list():
-    programs = {"__init__", "command_line", "compilation_cache", "config", "demo", "errors"}
-    programs |= {"processes"}
+    programs = {"__init__", "cache_directory", "command_line", "commands", "compilation_cache"}
+    programs |= {"config", "demo", "errors", "processes"}
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert there - {"__pycache__"} == set(ROOMS) | programs
 

@@ -91,8 +91,17 @@ def test_processes_train_and_evaluate_as_one_does(count, alone, faces, cache, tm
     for protocol, metrics in results[1].items():
         difference = results[0][protocol]["separation"] - metrics["separation"]
         assert abs(difference) < 1e-4
-    # One process goes on where several were.
+    # One process goes on where several were, and several evaluate what it left.
     finish(start("train.py", command(workdir, faces, steps=3), count=1, devices=2, cache=cache))
+    written = workdir / "evaluation/3/results.json"
+    results = [json.loads(written.read_text())]
+    written.unlink()
+    arguments = [f"--workdir={workdir}"]
+    outputs = finish(start("eval.py", arguments, count=count, devices=1, cache=cache))
+    assert "rank_1" in outputs[0] and "rank_1" not in outputs[1]
+    results.append(json.loads(written.read_text()))
+    for protocol, metrics in results[0].items():
+        assert abs(results[1][protocol]["separation"] - metrics["separation"]) < 1e-4
 
 
 def test_sigterm_to_one_process_saves_and_ends_all(faces, cache, tmp_path):

@@ -149,12 +149,17 @@ def look_at(encoded: bytes, path: str, finder: FaceFinder | None = None) -> np.n
     facts["grey"] = _is_grey(image)
     facts["hash"], facts["flat"] = perceptual_hash(image)
     if finder is not None:
-        faces = finder.faces(path, image)
-        faces = faces[np.isfinite(faces).all((1, 2)) & (np.ptp(faces, 1).sum(1) > 0)]
-        facts["faces"] = len(faces)
-        if len(faces):
-            facts["landmarks"] = faces[choose_face(faces, image.shape[:2])]
+        facts["faces"], facts["landmarks"] = face_of(image, path, finder)
     return facts
+
+
+def face_of(image: np.ndarray, path: str, finder: FaceFinder) -> tuple[int, np.ndarray]:
+    """How many faces a photo has, and the landmarks `[5, 2]` of the one that it is of; NaN if 0."""
+    faces = finder.faces(path, image)
+    faces = faces[np.isfinite(faces).all((1, 2)) & (np.ptp(faces, 1).sum(1) > 0)]
+    if not len(faces):
+        return 0, np.full((5, 2), np.nan)
+    return len(faces), faces[choose_face(faces, image.shape[:2])]
 
 
 def _is_grey(image: np.ndarray) -> bool:

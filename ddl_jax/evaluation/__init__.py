@@ -11,7 +11,7 @@ from ddl_jax.evaluation.bootstrap import (
     share_samples,
 )
 from ddl_jax.evaluation.domains import domain_protocol
-from ddl_jax.evaluation.gallery_search import Search, search_gallery
+from ddl_jax.evaluation.gallery_search import BestPeople, Search, best_people, search_gallery
 from ddl_jax.evaluation.identification import (
     cumulative_matches,
     identification_metrics,
@@ -36,6 +36,7 @@ from ddl_jax.evaluation.verification import (
 
 __all__ = [
     "AllPairs",
+    "BestPeople",
     "BinRates",
     "Difference",
     "Interval",
@@ -47,6 +48,7 @@ __all__ = [
     "Search",
     "Similarities",
     "accuracy_samples",
+    "best_people",
     "cumulative_matches",
     "difference",
     "domain_protocol",

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import Any
 
 import flax.linen as nn
 import grain
@@ -14,26 +14,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ddl_jax import parallel
 from ddl_jax.data.alignment import align
 from ddl_jax.data.decode import decode_image, fit
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
+from ddl_jax.evaluation.images import Images
 from ddl_jax.models import ModelCard
-
-
-class EncodedImage(TypedDict):
-    """An image file: `image` its bytes, `path` what to call it, `landmarks` `[5, 2]` if unaligned.
-
-    A `data.source.Record` is one.
-    """
-
-    image: bytes
-    path: str
-    landmarks: NotRequired[np.ndarray]
-
-
-class Images(Protocol):
-    """Images by number, safe to read from several threads; every `data.source.Source` is such."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, number: int) -> EncodedImage: ...
 
 
 def embed(
@@ -46,6 +30,7 @@ def embed(
     batch_size: int = 256,
     flip: bool = True,
     apart: bool = False,
+    cache: EmbeddingCache | None = None,
 ) -> np.ndarray:
     """The embedding of every image, in order.
 
@@ -60,14 +45,23 @@ def embed(
       batch_size: images a batch over all devices, rounded up to a multiple of them.
       flip: whether the embedding of the mirror image is added, as the references do.
       apart: gives image and mirror image apart, whatever `flip` says.
+      cache: where embeddings are kept, of a program that is one process; None keeps none.
 
     Returns:
       `[n, D]` float32, not normalised; with `apart` `[n, 2, D]`.
     """
     batch_size = -(-batch_size // mesh.size) * mesh.size
     whole = NamedSharding(mesh, PartitionSpec())
-    variables = jax.device_put(variables, whole)
     forward = _forward(module, card, "apart" if apart else "sum" if flip else "image", whole)
+    key = None
+    if cache is not None and jax.process_count() == 1:
+        rows = jax.ShapeDtypeStruct((batch_size, *card.input_size, 3), np.uint8)
+        batch = parallel.abstract(rows, parallel.row_sharding(mesh))
+        weights = jax.tree.map(lambda leaf: parallel.abstract(leaf, whole), variables)
+        key = cache.key(forward.lower(weights, batch).as_text(), variables, images)
+        if (kept := cache.read(key, len(images))) is not None:
+            return kept
+    variables = jax.device_put(variables, whole)
     found: list[np.ndarray | jax.Array] = []
     for pixels in _batches(images, tuple(card.input_size), batch_size, jax.process_index()):
         # Left on the devices, so that decoding the next batch overlaps with this one; the one
@@ -75,7 +69,25 @@ def embed(
         found.append(forward(variables, parallel.global_batch(mesh, pixels)))
         if len(found) > 1:
             found[-2] = np.asarray(found[-2])
-    return np.concatenate([np.asarray(part) for part in found])[: len(images)]
+    embeddings = np.concatenate([np.asarray(part) for part in found])[: len(images)]
+    if key is not None:
+        cache.write(key, embeddings)
+    return embeddings
+
+
+def check_finite(embeddings: np.ndarray, images: Images, where: str = "") -> None:
+    """Refuses embeddings `[n, ...]` that are not finite, with the first image's name.
+
+    Raises:
+      UserError: there is one; the line begins with `where`.
+    """
+    finite = np.isfinite(embeddings.reshape(len(embeddings), -1)).all(axis=1)
+    if not finite.all():
+        name = images[int(np.argmin(finite))]["path"]
+        raise UserError(
+            f"{where}the embedding of {name} is not finite ({np.sum(~finite)} such images); the "
+            "weights have diverged, or are read wrongly"
+        )
 
 
 @functools.lru_cache(maxsize=8)  # one compilation for all data sets and all evaluations of a run

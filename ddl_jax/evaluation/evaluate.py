@@ -19,7 +19,8 @@ from ddl_jax.data.open_source import open_source
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.domains import check_domains, domain_protocol
-from ddl_jax.evaluation.embedding import embed
+from ddl_jax.evaluation.embedding import check_finite, embed
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
 from ddl_jax.evaluation.plots import plot_distributions, plot_roc, plot_training_curves
@@ -88,15 +89,17 @@ def evaluate(
     data: EvaluationData,
     settings: config_lib.Evaluation,
     mesh: Mesh,
+    cache: EmbeddingCache | None = None,
 ) -> ProtocolRun:
-    """Runs everything that the settings name.
+    """Runs everything that the settings name; `cache` is that of `embed`.
 
     Returns:
       `results` by name, "domains/NAME" or "pairs/FILE" for the data set and the names of the
       benchmarks, and `attention`, lines that a reader must see.
     """
-    own = {} if data.source is None else _own(module, variables, card, data.source, settings, mesh)
-    run = run_protocols(module, variables, card, data.protocols, settings, mesh)
+    network = (module, variables, card)
+    own = {} if data.source is None else _own(*network, data.source, settings, mesh, cache)
+    run = run_protocols(*network, data.protocols, settings, mesh, cache)
     return ProtocolRun(own | run.results, run.attention)
 
 
@@ -107,6 +110,7 @@ def _own(
     source: Source,
     settings: config_lib.Evaluation,
     mesh: Mesh,
+    cache: EmbeddingCache | None,
 ) -> dict[str, ProtocolResult]:
     embeddings = embed(
         module,
@@ -116,7 +120,9 @@ def _own(
         mesh=mesh,
         batch_size=settings.batch_size,
         flip=settings.flip,
+        cache=cache,
     )
+    check_finite(embeddings, source)
     index = source.index
     found = domain_protocol(
         embeddings, index.labels, index.domains, easy=settings.easy, seed=settings.seed
@@ -260,6 +266,15 @@ def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
     return evaluation_directory(workdir, max(done), name)
 
 
+def evaluations_of(workdir: epath.PathLike, step: int, name: str = "") -> list[epath.Path]:
+    """The evaluations of a step, the run's own first; of one `name` if it is given."""
+    directories = [evaluation_directory(workdir, step, name)]
+    if not name:
+        folder = epath.Path(workdir) / "evaluation"
+        directories += sorted(folder.glob(f"{step}-*")) if folder.exists() else []
+    return [directory for directory in directories if _is_whole(directory)]
+
+
 def _is_whole(directory: epath.Path) -> bool:
     files = ("card.json", "similarities.npz", "results.json")
     return all((directory / file).exists() for file in files)
@@ -285,7 +300,7 @@ def report(
     """
     tables = {name: read_results(path) for name, path in runs.items()}
     pictures: dict[str, epath.Path] = {}
-    similarities = {name: _read_similarities(path) for name, path in runs.items()}
+    similarities = {name: read_similarities(path) for name, path in runs.items()}
     for kind in dict.fromkeys(map(_kind, similarities[list(runs)[-1]])):
         of_kind = {run: _of_kind(found, kind) for run, found in similarities.items()}
         if all(of_kind.values()):
@@ -307,7 +322,8 @@ def report(
     return markdown_table(tables, metrics=HEADLINE)
 
 
-def _read_similarities(directory: epath.Path) -> dict[str, Similarities]:
+def read_similarities(directory: epath.Path) -> dict[str, Similarities]:
+    """The similarities.npz of an evaluation, by protocol."""
     with np.load(io.BytesIO((directory / "similarities.npz").read_bytes())) as arrays:
         protocols = dict.fromkeys(name.rsplit("|", 1)[0] for name in arrays)
         return {

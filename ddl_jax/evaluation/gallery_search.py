@@ -9,6 +9,7 @@ float64, so what comes back does not depend on float32, nor on blocks.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -67,6 +68,87 @@ def search_gallery(
         decisions.add(block, *mates.within(start, start + len(block)))
     ranks = np.where(np.isnan(own), 0, 1 + decisions.ahead)
     return Search(own, decisions.other, ranks)
+
+
+@dataclasses.dataclass(frozen=True)
+class BestPeople:
+    """The identities of a gallery that are most like each of P probes, best first.
+
+    Attributes:
+        cosines: `[P, k]` the highest cosine to a row of the identity; -inf where there is none.
+        rows: `[P, k]` that row.
+    """
+
+    cosines: np.ndarray
+    rows: np.ndarray
+
+
+def best_people(
+    probe: np.ndarray,
+    gallery: np.ndarray,
+    gallery_ids: np.ndarray,
+    *,
+    k: int,
+    itself: np.ndarray | None = None,
+) -> BestPeople:
+    """Ranks the identities of a gallery `[G, D]` for probes `[P, D]`, both normalised here.
+
+    Of equals, the identity that is first in the order of ids comes first, and the row that is first
+    in the gallery. Memory beside the arguments and unit probes is bounded.
+
+    Args:
+        probe, gallery: the embeddings.
+        gallery_ids: `[G]`.
+        k: how many identities, or as many as there are.
+        itself: `[P]` the gallery row that is the probe's own image and is left out; -1 for none.
+
+    Raises:
+        ValueError: no row, shapes that do not agree, a row that is not finite.
+    """
+    unit, gallery = unit_rows(probe), np.asarray(gallery)
+    _, codes = np.unique(np.asarray(gallery_ids), return_inverse=True)
+    if not len(gallery) or codes.shape != (len(gallery),) or gallery.shape[1:] != unit.shape[1:]:
+        raise ValueError(
+            f"probe {unit.shape}, gallery {gallery.shape} and ids {codes.shape}: give as many ids "
+            "as rows, one at least, of the same size"
+        )
+    by_id = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[by_id], np.arange(codes.max() + 1))
+    itself = np.full(len(unit), -1) if itself is None else np.asarray(itself)
+    parts = [_best_of(c, by_id, starts, k) for c in _whole_rows(unit, gallery, itself)]
+    return BestPeople(*(np.concatenate([part[i] for part in parts]) for i in (0, 1)))
+
+
+def _whole_rows(unit: np.ndarray, gallery: np.ndarray, itself: np.ndarray) -> Iterator[np.ndarray]:
+    """All cosines of some probes at a time, in whole rows; -inf with what is the probe itself."""
+    size = max(1, BLOCK * 256 // len(gallery))  # 2 Mi cosines: 16 MiB
+    for start in range(0, len(unit), size):
+        part = slice(start, start + size)
+        cosines = np.concatenate(
+            [
+                unit[part] @ unit_rows(gallery[first : first + BLOCK], first_row=first).T
+                for first in range(0, len(gallery), BLOCK)
+            ],
+            axis=1,
+        )
+        own = np.flatnonzero(itself[part] >= 0)
+        cosines[own, itself[part][own]] = -np.inf
+        yield cosines
+
+
+def _best_of(
+    cosines: np.ndarray, by_id: np.ndarray, starts: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    ordered = cosines[:, by_id]
+    best = np.maximum.reduceat(ordered, starts, axis=1)
+    people = np.argsort(-best, axis=1, kind="stable")[:, :k]
+    ends = np.append(starts[1:], len(by_id))
+    rows = np.empty_like(people)
+    for probe, place in np.ndindex(people.shape):
+        person = people[probe, place]
+        of_person = slice(starts[person], ends[person])
+        rows[probe, place] = by_id[of_person][np.argmax(ordered[probe, of_person])]
+    return np.take_along_axis(best, people, axis=1), rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ddl_jax import config as config_lib
@@ -254,13 +254,14 @@ def newest_step(workdir: epath.PathLike, checkpoints: Checkpoints, step: int | N
 
 
 def load_checkpoint(
-    workdir: epath.PathLike, step: int | None = None
+    workdir: epath.PathLike, step: int | None = None, *, mesh: Mesh | None = None
 ) -> tuple[nn.Module, Any, ModelCard]:
     """A trained backbone for anybody's own code.
 
     Args:
       workdir: of a run of train.py.
       step: which checkpoint; the newest by default.
+      mesh: whose devices, of all processes, all get the variables; None for one of this process.
 
     Returns:
       `(module, variables, card)`: `module.apply(variables, card.normalise(images))` embeds
@@ -275,6 +276,7 @@ def load_checkpoint(
         card = ModelCard.from_json(checkpoints.read_meta(step).card)
         module = make_module(config, axis_name=None)
         shapes = jax.eval_shape(lambda: init_backbone(module, card, jax.random.key(0)))
-        here = SingleDeviceSharding(jax.local_devices()[0])
-        abstract = jax.tree.map(lambda leaf: parallel.abstract(leaf, here), shapes)
+        alone = SingleDeviceSharding(jax.local_devices()[0])
+        place = alone if mesh is None else NamedSharding(mesh, PartitionSpec())
+        abstract = jax.tree.map(lambda leaf: parallel.abstract(leaf, place), shapes)
         return module, checkpoints.restore_variables(step, abstract, config), card

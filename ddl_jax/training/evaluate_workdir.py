@@ -9,6 +9,7 @@ from ddl_jax import config as config_lib
 from ddl_jax import parallel
 from ddl_jax.config import Config
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.evaluate import (
     EvaluationData,
     check_same_protocol,
@@ -32,8 +33,11 @@ def evaluate_workdir(
     step: int | None = None,
     before: Sequence[epath.PathLike] = (),
     name: str = "",
+    cache: EmbeddingCache | None = None,
 ) -> str:
     """Evaluates a checkpoint into `workdir/evaluation/<step>` -> the headline table in Markdown.
+
+    Several processes share the images; process 0 writes, and the others return "".
 
     Args:
       workdir: of the run.
@@ -43,6 +47,7 @@ def evaluate_workdir(
         be on the same data.
       name: of an evaluation on other data than the run's own: kept in `evaluation/<step>-<name>`,
         and compared with those of the same name; "protocols" where `config` has nothing else.
+      cache: where embeddings are kept; None keeps none.
 
     Raises:
       UserError: something is missing or wrong; nothing has been written.
@@ -57,21 +62,26 @@ def evaluate_workdir(
     earlier = {_column(path): latest_evaluation(path, name) for path in before}
     if len(earlier) != len(before) or _column(workdir) in earlier:
         raise UserError("--before: two runs have the same last folder name; rename one")
-    data = open_evaluation(config)
-    module, variables, card = load_checkpoint(workdir, step)
+    data = parallel.first_alone(lambda: open_evaluation(config))
+    # A run of many devices can be evaluated on fewer; several processes need one of each.
+    several = jax.process_count() > 1
+    mesh = parallel.make_mesh(0 if several else min(config.devices, jax.device_count()))
+    module, variables, card = load_checkpoint(workdir, step, mesh=mesh)
     protocol = protocol_card(card, data, config.evaluation, step)
     directory = evaluation_directory(workdir, step, name)
     check_same_protocol(directory, protocol, "give --name=NAME to keep both")
     for path in earlier.values():
         check_same_protocol(path, protocol, "evaluate that run like this first, with --name=NAME")
-    # A run of many devices can be evaluated on fewer.
-    mesh = parallel.make_mesh(min(config.devices, jax.device_count()))
-    run = evaluate(module, variables, card, data, config.evaluation, mesh)
-    write_evaluation(directory, run.results, protocol)
-    runs = earlier | {_column(workdir): directory}
-    table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
-    attention = [*_seen(workdir, config, data), *run.attention]
-    return "\n".join([*attention, f"{directory / 'report.html'}\n", table])
+    run = evaluate(module, variables, card, data, config.evaluation, mesh, cache)
+    told = ""
+    if jax.process_index() == 0:
+        write_evaluation(directory, run.results, protocol)
+        runs = earlier | {_column(workdir): directory}
+        table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
+        attention = [*_seen(workdir, config, data), *run.attention]
+        told = "\n".join([*attention, f"{directory / 'report.html'}\n", table])
+    parallel.wait_for_all("evaluation")
+    return told
 
 
 def _seen(workdir: epath.PathLike, config: Config, data: EvaluationData) -> list[str]:

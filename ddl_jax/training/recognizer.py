@@ -11,13 +11,19 @@ from etils import epath
 
 from ddl_jax import parallel
 from ddl_jax.config import Data, Synthetic
-from ddl_jax.data.source import RecordIndex, Source
+from ddl_jax.data.source import RecordIndex
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import embed
+from ddl_jax.evaluation.images import Images
 from ddl_jax.interop import TorchWeights, read_torch_backbone
 from ddl_jax.models import PREPROCESSING, ModelCard, create_backbone
 from ddl_jax.training import identities
-from ddl_jax.training.checkpoint import load_checkpoint
+from ddl_jax.training.checkpoint import (
+    Checkpoints,
+    load_checkpoint,
+    newest_step,
+    read_config,
+)
 
 TORCH = (".pt", ".pth", ".ckpt")
 
@@ -43,16 +49,27 @@ class Choice:
 
 
 class Recognizer(NamedTuple):
-    """A network with its weights, and what it expects of an image."""
+    """A network with its weights, and what it expects of an image.
+
+    Attributes:
+      module, variables, card: as of `load_checkpoint`.
+      step: of the checkpoint; None of a file of PyTorch's.
+      flip: whether its run's evaluations add the mirror image's embedding.
+    """
 
     module: nn.Module
     variables: Any
     card: ModelCard
+    step: int | None = None
+    flip: bool = True
 
-    def embed(self, source: Source) -> np.ndarray:
-        """Embeddings `[n, D]` of all images, each that of the image plus that of its mirror."""
+    def embed(self, images: Images, **options: Any) -> np.ndarray:
+        """Embeddings `[n, D]` of all images on all devices, each with its mirror image's added.
+
+        `options` are those of `evaluation.embedding.embed`.
+        """
         mesh = parallel.make_mesh(jax.device_count())
-        return embed(self.module, self.variables, self.card, source, mesh=mesh)
+        return embed(self.module, self.variables, self.card, images, mesh=mesh, **options)
 
 
 def load_recognizer(choice: Choice) -> Recognizer:
@@ -62,7 +79,7 @@ def load_recognizer(choice: Choice) -> Recognizer:
       UserError: nothing there, not a network, or a PyTorch file whose images nothing describes.
     """
     if not epath.Path(choice.path).exists():
-        raise UserError(f"--checkpoint: no {choice.path!r}; give a work directory or a .pt file")
+        raise UserError(f"no {choice.path!r}; give a work directory or a .pt file")
     if choice.path.endswith(TORCH):
         return _of_torch(choice)
     for name, value in vars(choice).items():
@@ -70,7 +87,10 @@ def load_recognizer(choice: Choice) -> Recognizer:
             raise UserError(
                 f"--{name} is for a PyTorch file; the work directory {choice.path} has its own"
             )
-    return Recognizer(*load_checkpoint(choice.path, choice.step))
+    config = read_config(choice.path)
+    with Checkpoints(choice.path, read_only=True) as checkpoints:
+        step = newest_step(choice.path, checkpoints, choice.step)
+    return Recognizer(*load_checkpoint(choice.path, step), step, config.evaluation.flip)
 
 
 def _of_torch(choice: Choice) -> Recognizer:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddl_jax.evaluation import gallery_search, search_gallery
+from ddl_jax.evaluation import best_people, gallery_search, search_gallery
 from ddl_jax.evaluation.similarity import unit_rows
 
 
@@ -93,3 +93,38 @@ def test_refuses(monkeypatch, changes, message):
     }
     with pytest.raises(ValueError, match=message):
         search_gallery(**arguments | changes)
+
+
+@pytest.mark.parametrize("block, k", [(8192, 4), (9, 4), (1, 100)])
+def test_the_best_people_are_those_of_a_plain_search(monkeypatch, block, k):
+    monkeypatch.setattr(gallery_search, "BLOCK", block)
+    rng = np.random.default_rng(3)
+    names = np.array([f"person {number}" for number in rng.integers(0, 12, 60)])
+    gallery, probe = rng.normal(size=(60, 6)), rng.normal(size=(15, 6))
+    itself = np.where(np.arange(15) % 3 == 0, rng.integers(0, 60, 15), -1)
+    found = best_people(probe, gallery, names, k=k, itself=itself)
+    for number in range(15):
+        cosines = unit_rows(probe)[number] @ unit_rows(gallery).T
+        cosines[itself[number]] = -np.inf if itself[number] >= 0 else cosines[-1]
+        best = {name: cosines[names == name].max() for name in names}
+        ranked = sorted(best, key=best.get, reverse=True)[:k]
+        assert names[found.rows[number]].tolist() == ranked
+        np.testing.assert_allclose(found.cosines[number], [best[name] for name in ranked])
+        np.testing.assert_allclose(found.cosines[number], cosines[found.rows[number]])
+
+
+def test_of_equals_the_first_comes_first():
+    gallery = np.array([[1.0, 0], [2, 0], [1, 0], [0, 1]])
+    found = best_people([[1.0, 0]], gallery, ["b", "a", "a", "c"], k=2)
+    assert found.rows.tolist() == [[1, 0]]  # a before b; of a's the first
+
+
+def test_who_has_nothing_but_the_probe_itself_is_not_found():
+    found = best_people([[1.0, 0]], [[1.0, 0], [0, 1.0]], ["a", "b"], k=2, itself=[0])
+    assert found.rows[0, 0] == 1 and found.cosines[0, 1] == -np.inf
+
+
+@pytest.mark.parametrize("gallery, ids", [([[1.0, 0]], ["a", "b"]), ([[1.0]], ["a"]), ([], [])])
+def test_best_people_of_what_does_not_agree(gallery, ids):
+    with pytest.raises(ValueError, match="as many ids as rows"):
+        best_people([[1.0, 0]], gallery, ids, k=1)

@@ -16,6 +16,7 @@ from ddl_jax import config as config_lib
 from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.prepare import prepare as prepare_data
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.interop import (
     read_torch_checkpoint,
     save_torch_backbone,
@@ -346,9 +347,13 @@ def test_evaluating_afterwards_gives_the_same_numbers_beside_an_earlier_run(
     workdir, _ = pretrained
     results = workdir / "evaluation" / "2" / "results.json"
     before = results.read_text()
-    table = evaluate_workdir(workdir)
+    cache = EmbeddingCache(tmp_path)
+    table = evaluate_workdir(workdir, cache=cache)
     assert results.read_text() == before
-    assert "domains/dark" in table
+    assert "domains/dark" in table and cache.taken == 0
+    # Once more, without the network.
+    assert evaluate_workdir(workdir, cache=cache) == table and cache.taken > 0
+    assert results.read_text() == before
     with pytest.raises(UserError, match="same last folder name"):
         evaluate_workdir(workdir, before=[workdir])
     with pytest.raises(UserError, match="has no evaluation"):

@@ -171,7 +171,10 @@ HARD = "--rules=hard:brightness<40%"
         (["--path=faces", "--out=OUT", HARD, "--domains=easy,dark"], "--domains names 'dark'"),
         (["--path=faces", "--out=OUT", HARD, "--domains=hard,hard"], "name every domain once"),
         (["--path=faces", "--out=OUT", HARD, "--table=no.csv", "--scores=x"], "no file 'no.csv'"),
-        (["--path=faces", "--out=OUT", HARD, "--checkpoint=no"], "--checkpoint: no 'no'"),
+        (
+            ["--path=faces", "--out=OUT", HARD, "--checkpoint=no"],
+            "no 'no'; give a work",
+        ),
         (
             ["--path=faces", "--out=OUT", HARD, "--checkpoint=run", "--colour=RGB"],
             "--colour is for a PyTorch file",

@@ -11,7 +11,7 @@ from etils import epath
 
 from ddl_jax.data.image_folder import find_images, read_file
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.embedding import EncodedImage, Images
+from ddl_jax.evaluation.images import EncodedImage, Images
 
 
 class EncodedImages:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ddl_jax.evaluation.embedding import Images
+from ddl_jax.evaluation.images import Images
 from ddl_jax.evaluation.result import ProtocolResult
 
 

@@ -11,7 +11,9 @@ from jax.sharding import Mesh
 from ddl_jax import config as config_lib
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.embedding import EncodedImage, Images, embed
+from ddl_jax.evaluation.embedding import check_finite, embed
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
+from ddl_jax.evaluation.images import EncodedImage, Images
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol
 from ddl_jax.evaluation.result import ProtocolResult
 from ddl_jax.evaluation.similarity import Similarities, pair_cosines, unit_rows
@@ -35,8 +37,9 @@ def run_protocols(
     protocols: Sequence[Protocol],
     settings: config_lib.Evaluation,
     mesh: Mesh,
+    cache: EmbeddingCache | None = None,
 ) -> ProtocolRun:
-    """Embeds the images of every protocol and evaluates it.
+    """Embeds the images of every protocol, or takes what is kept of it, and evaluates it.
 
     Raises:
       UserError: an image that cannot be read, or an embedding that is not finite.
@@ -54,6 +57,7 @@ def run_protocols(
                 batch_size=settings.batch_size,
                 flip=settings.flip,
                 apart=protocol.apart,
+                cache=cache,
             )
 
         try:
@@ -61,21 +65,11 @@ def run_protocols(
         except UserError as error:  # which tells of a setting of training
             told = str(error).replace(", or set config.data.corrupt=skip", "")
             raise UserError(f"{protocol.name}: {told}") from error
-        _check_finite(protocol, embeddings)
+        check_finite(embeddings, protocol.images, f"{protocol.name}: ")
         run.results.update(protocol.evaluate(embeddings))
         if warning := _probe_colour(protocol, embeddings, card, embedded):
             run.attention.append(warning)
     return run
-
-
-def _check_finite(protocol: Protocol, embeddings: np.ndarray) -> None:
-    finite = np.isfinite(embeddings.reshape(len(embeddings), -1)).all(axis=1)
-    if not finite.all():
-        name = protocol.images[int(np.argmin(finite))]["path"]
-        raise UserError(
-            f"{protocol.name}: the embedding of {name} is not finite ({np.sum(~finite)} such "
-            "images); the weights have diverged, or are read wrongly"
-        )
 
 
 class _Some:

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.embedding import Images
+from ddl_jax.evaluation.images import Images
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
 from ddl_jax.evaluation.protocols.images import (
     EncodedImages,

@@ -1,0 +1,180 @@
+"""`python eval.py search GALLERY PROBE`: who of a folder of people is on a photo."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from ddl_jax import command_line
+from ddl_jax.commands import _meaning, _network
+from ddl_jax.errors import UserError
+
+_FORMATS = (".csv", ".json")
+
+
+def main(argv: Sequence[str]) -> None:
+    """`python eval.py search GALLERY PROBE --workdir=DIR [--top=5] [--out=FILE.csv|.json] [...]`
+
+    Ranks the people of GALLERY, a folder with a sub-folder each or an image each, by their cosine
+    with PROBE, an image or a folder of images: that of a person's most similar image. Says what is
+    the same person by the thresholds that the run's own evaluation measured. See
+    docs/embedding.md.
+    """
+    values = flags.FlagValues()
+    _network.define(values)
+    _meaning.define(values)
+    flags.DEFINE_integer("top", 5, "People to name.", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("out", "", "The table as a file: .csv or .json.", flag_values=values)
+    paths = command_line.words(argv, values, main.__doc__)
+    if paths is None:
+        return
+    if len(paths) != 2:
+        raise UserError(f"search takes GALLERY and PROBE, not {len(paths)} words; see --help")
+    print(_search(values, *paths))
+
+
+class _Row(NamedTuple):
+    """A person that was found for a probe."""
+
+    probe: str
+    rank: int
+    person: str
+    cosine: float
+    image: str
+    verdict: str
+
+
+def _search(values: flags.FlagValues, gallery_path: str, probe_path: str) -> str:
+    """Searches -> what to tell."""
+    choice = _network.read(values, "search")
+    _meaning.check(values)
+    _check_out(values.out)
+    from ddl_jax.evaluation.gallery_search import best_people  # after the cheap checks
+    from ddl_jax.evaluation.named_images import images_at
+
+    gallery, probe = images_at(gallery_path), images_at(probe_path)
+    network = _network.Network(values, choice)
+    calibration = _meaning.calibration(values, network)
+    # Of a folder the first of its folders, or a lone image's own name.
+    is_folder = os.path.isdir(gallery_path)
+    people = [name.split("/")[0] if is_folder else name for name in gallery.names]
+    itself = _own_rows(gallery_path, gallery.names, probe_path, probe.names)
+    found = best_people(
+        network.embed(probe.images),
+        network.embed(gallery.images),
+        people,
+        k=values.top,
+        itself=itself,
+    )
+    rows = [
+        _Row(
+            probe.names[number],
+            place + 1,
+            people[found.rows[number, place]],
+            float(cosine),
+            gallery.names[found.rows[number, place]],
+            calibration.verdict(cosine) if calibration else "",
+        )
+        for (number, place), cosine in _finite(found.cosines)
+    ]
+    if not rows:
+        raise UserError(f"{gallery_path} has nothing but {probe_path} itself to compare it with")
+    told = _means(calibration, len(gallery), len(set(people)))
+    told = told or [_meaning.how_to_get_one(values, network)]
+    if left_out := sum(row >= 0 for row in itself):
+        told.append(
+            f"{left_out} probes are in the gallery too, and are not compared with themselves."
+        )
+    if values.out:
+        _write(values.out, rows, told)
+        told.append(f"written to {values.out}")
+    network.say_taken()
+    return "\n".join([_table(rows), *told])
+
+
+def _check_out(out: str) -> None:
+    if not out:
+        return
+    if not out.endswith(_FORMATS):
+        raise UserError(f"--out={out} ends in none of {', '.join(_FORMATS)}; use one of them")
+    folder = os.path.dirname(out) or "."
+    if os.path.isdir(out) or not os.path.isdir(folder):
+        raise UserError(f"--out={out} is no file in a directory that is there; give another")
+
+
+def _own_rows(
+    gallery_path: str, gallery: Sequence[str], probe_path: str, probe: Sequence[str]
+) -> list[int]:
+    """The row of the gallery that is the probe's own file; -1 where there is none."""
+
+    def files(path: str, names: Sequence[str]) -> list[str]:
+        folder = path if os.path.isdir(path) else ""
+        return [os.path.realpath(os.path.join(folder, name)) for name in names]
+
+    row = {file: number for number, file in enumerate(files(gallery_path, gallery))}
+    return [row.get(file, -1) for file in files(probe_path, probe)]
+
+
+def _finite(cosines: Any) -> Any:
+    import numpy as np
+
+    return (each for each in np.ndenumerate(cosines) if np.isfinite(each[1]))
+
+
+def _means(calibration: Any, images: int, people: int) -> list[str]:
+    """What the verdicts mean."""
+    if calibration is None:
+        return []
+    same, different = calibration.reached
+    told = [f"same: from {calibration.same:.3f}, which {same}"]
+    if calibration.different != calibration.same:
+        told.append(f"different: below {calibration.different:.3f}, which {different}")
+    if calibration.origin:
+        told.append(f"measured on {calibration.origin}")
+    told = ["; ".join(told) + "."]
+    if calibration.far:
+        chance = 1 - (1 - calibration.far) ** images
+        told.append(
+            f"Somebody who is none of these {people:,} people is compared with {images:,} images: "
+            f"up to {100 * chance:.2g} % of such searches reach {calibration.same:.3f} by chance."
+        )
+    return told
+
+
+def _table(rows: Sequence[_Row]) -> str:
+    lines = [("probe", "rank", "person", "cosine", "image", "")]
+    for row in rows:
+        probe = row.probe if row.rank == 1 else ""
+        cosine = f"{row.cosine:.4f}"
+        lines.append((probe, str(row.rank), row.person, cosine, row.image, row.verdict))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    right = (1, 3)
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if place in right else text.ljust(width)
+            for place, (text, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _write(out: str, rows: Sequence[_Row], told: Sequence[str]) -> None:
+    from ddl_jax.evaluation.files import write_atomically
+
+    if out.endswith(".json"):
+        content = {"results": [row._asdict() for row in rows], "meaning": list(told)}
+        text = json.dumps(content, indent=2) + "\n"
+    else:
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_Row._fields)
+        writer.writerows(row._replace(cosine=f"{row.cosine:.6f}") for row in rows)
+        text = file.getvalue()
+    try:
+        write_atomically(out, text.encode())
+    except OSError as error:
+        raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,115 @@
+"""What a cosine means is what the evaluation of the same step, embedded likewise, measured."""
+
+import numpy as np
+import pytest
+
+from ddl_jax.errors import UserError
+from ddl_jax.evaluation import calibration
+from ddl_jax.evaluation.evaluate import evaluation_directory, write_evaluation
+from ddl_jax.evaluation.result import ProtocolResult
+from ddl_jax.evaluation.roc import RocCurve
+from ddl_jax.evaluation.similarity import Similarities
+
+BOTH, ALONE = "image + mirror image", "image"
+
+
+def result(strict=np.nan, loose=np.nan, best=np.nan, **arrays):
+    metrics = {
+        "threshold_at_far_0.01": loose,
+        "threshold_at_far_0.001": strict,
+        "threshold": best,
+        "accuracy": 0.9,
+    }
+    roc = RocCurve.from_scores([0.5], [[0.1]])  # for the picture
+    return ProtocolResult(metrics, Similarities(**arrays) if arrays else None, roc)
+
+
+def write(workdir, results, step=7, name="", own=BOTH, **benchmarks):
+    card = {"embedding": own, "protocols": benchmarks}
+    write_evaluation(evaluation_directory(workdir, step, name), results, card)
+
+
+def found(workdir, **options):
+    return calibration.measured(workdir, 7, **({"flip": True} | options))
+
+
+def test_two_thresholds_leave_some_undecided(tmp_path):
+    negative = np.array([0.0, 0.1, 0.2, 0.35])
+    arrays = {"positive": np.array([0.3, 0.6]), "negative": negative}
+    write(tmp_path, {"domains/easy": result(0.4, 0.3, **arrays)})
+    means = found(tmp_path)
+    cosines = (0.41, 0.4, 0.39999, 0.3, 0.29999, -1.0)
+    same, undecided, different = ["same"] * 2, ["undecided"] * 2, ["different"] * 2
+    assert [means.verdict(each) for each in cosines] == same + undecided + different
+    assert means.far == 0.001
+    assert means.explain(0.5) == (
+        "The same person: 0.500 is not below 0.400, which 1 of 1,000 pairs of different people "
+        "reach."
+    )
+    assert means.explain(0.35) == (
+        "Undecided: 0.350 is between 0.300, which 1 of 100 pairs of different people reach, and "
+        "0.400, which 1 of 1,000 pairs of different people reach."
+    )
+    assert means.explain(0.2) == (
+        "Different people: 0.200 is below 0.300, which 1 of 100 pairs of different people reach."
+    )
+    directory = tmp_path / "evaluation" / "7"
+    assert means.shares(0.2) == (
+        f"Of 4 pairs of different people in domains/easy of {directory}, 50 % are as similar or "
+        "more; of 2 of one person, none is less similar."
+    )
+    assert "none is as similar or more; of 2 of one person, 50 % are less" in means.shares(0.5)
+
+
+def test_a_rate_that_was_not_measured_has_no_say(tmp_path):
+    write(tmp_path, {"domains/easy": result(loose=0.3)})
+    means = found(tmp_path)
+    assert (means.same, means.different, means.far) == (0.3, 0.3, 0.01)
+    assert means.shares(0.2) == ""  # no similarities are kept
+    write(tmp_path, {"domains/easy": result(best=0.25)}, name="few")
+    means = found(tmp_path, name="few")
+    assert (means.same, means.far) == (0.25, None)
+    assert "0.250, which tells 90.0 % of the pairs apart" in means.explain(0.5)
+
+
+def test_the_first_that_knows_is_taken_or_the_one_that_is_named(tmp_path):
+    write(tmp_path, {"domains/easy": result(), "domains/hard": result(0.2, 0.1)})
+    write(tmp_path, {"lfw": result(0.5, 0.4)}, name="protocols", lfw={"embedding": BOTH})
+    assert found(tmp_path).origin == f"domains/hard of {tmp_path}/evaluation/7"
+    for options in ({"protocol": "lfw"}, {"name": "protocols"}):
+        means = found(tmp_path, **options)
+        assert means.same == 0.5 and means.origin.endswith("7-protocols")
+
+
+def test_what_was_embedded_or_compared_otherwise_has_no_say(tmp_path):
+    results = {name: result(0.5, 0.4) for name in ("domains/easy", "ijbc/N1D1F1", "cox/v2s/cam1")}
+    write(
+        tmp_path,
+        results | {"lfw": result(0.3, 0.2)},
+        own=ALONE,
+        ijbc={"embedding": "N1 keeps its length"},
+        cox={"embedding": BOTH, "video": "mean of its frames"},
+        lfw={"embedding": BOTH},
+    )
+    assert found(tmp_path).same == 0.3
+    assert found(tmp_path, flip=False).same == 0.5
+    with pytest.raises(UserError, match=r"--protocol: no 'cox/v2s/cam1' .* there are: lfw"):
+        found(tmp_path, protocol="cox/v2s/cam1")
+
+
+def test_another_step_has_other_weights(tmp_path):
+    assert found(tmp_path) is None
+    write(tmp_path, {"domains/easy": result(0.4, 0.3)}, step=70)
+    (tmp_path / "evaluation" / "7").mkdir()  # of a run that was killed in it
+    assert found(tmp_path) is None
+    with pytest.raises(UserError, match=r"--name: .* has no evaluation 'few' of step 7"):
+        found(tmp_path, name="few")
+
+
+def test_a_threshold_of_ones_own():
+    means = calibration.given(0.3)
+    assert [means.verdict(each) for each in (0.3, 0.29)] == ["same", "different"]
+    assert means.explain(0.2) == "Different people: 0.200 is below 0.300, which is --threshold."
+    for wrong in (1.5, -2, np.nan):
+        with pytest.raises(UserError, match="give a cosine"):
+            calibration.given(wrong)
