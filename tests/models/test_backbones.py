@@ -111,7 +111,7 @@ def test_as_many_parameters_as_torch(name):
     images = jax.ShapeDtypeStruct((1, 112, 112, 3), jnp.float32)
     variables = jax.eval_shape(create_backbone(name).init, jax.random.key(0), images)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-    fixed = variables["batch_stats"]["features"]["scale"]
+    fixed = variables["batch_stats"]["features"]["scale"]  # requires_grad is False
     assert count + math.prod(fixed.shape) == TORCH_PARAMETERS[name]
 
 
@@ -120,6 +120,35 @@ def test_starts_as_insightface_does(variables):
     assert float(jnp.std(block["conv1"]["kernel"])) == pytest.approx(0.1, rel=0.1)
     np.testing.assert_array_equal(block["bn3"]["scale"], np.ones(8))
     np.testing.assert_array_equal(block["prelu"]["slope"], np.full(8, 0.25))
+
+
+@pytest.mark.parametrize(
+    "name, deviations",
+    [
+        ("iresnet18", {"conv1": 0.1, "layer1_0/conv2": 0.1, "layer1_0/downsample_conv": 0.1}),
+        ("magface_iresnet18", {"conv1": "fan_out", "layer1_0/downsample_conv": "fan_out"}),
+        ("ir_18", {"conv1": "fan_out", "layer1_0/conv2": "fan_out", "fc": "fan_out"}),
+        ("ir_se_50", {"layer1_0/se/squeeze": "fan_out", "layer1_0/se/excite": "fan_out"}),
+        ("mbf", {"block_0/expand/conv": "fan_out", "block_0/depthwise/conv": "fan_out"}),
+    ],
+)
+def test_every_kind_of_kernel_starts_as_its_authors_do(name, deviations):
+    module = create_backbone(name)
+    if isinstance(module, IResNet):
+        module = module.clone(depths=(1, 1), widths=(128, 128))
+    params = jax.jit(module.init)(jax.random.key(2), jnp.zeros((1, 48, 48, 3)))["params"]
+    for path, wanted in deviations.items():
+        kernel = functools.reduce(lambda tree, key: tree[key], path.split("/"), params)["kernel"]
+        if wanted == "fan_out":
+            wanted = math.sqrt(2 / (kernel.shape[-1] * math.prod(kernel.shape[:-2])))
+        assert float(jnp.std(kernel)) == pytest.approx(wanted, rel=0.08), path
+    if "fc" in params:
+        assert np.any(params["fc"]["bias"]) == (not name.startswith("ir_"))
+
+
+def convolutions(function, *arguments):
+    """How many there are in a function, those of its inner functions too."""
+    return str(jax.make_jaxpr(function)(*arguments)).count("conv_general_dilated[")
 
 
 def test_takes_other_image_sizes():
@@ -182,6 +211,12 @@ def test_remat_changes_nothing(variables):
     plain = gradient(variables["params"], small())
     again = gradient(variables["params"], small(remat=(1,)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), plain, again)
+    # A block of the first stage has two convolutions and one in its shortcut.
+    made, again = (
+        convolutions(jax.grad(functools.partial(loss, module=module)), variables["params"])
+        for module in (small(), small(remat=(1,)))
+    )
+    assert again == made + 3
 
 
 @pytest.mark.parametrize("size", [(112, 112), (224, 224), (112, 96)])
