@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jax.experimental import multihost_utils
 
 from ddl_jax import parallel
 from ddl_jax.config import Config
-from ddl_jax.data.pipeline import batches
+from ddl_jax.data.pipeline import Batch, batches
 from ddl_jax.errors import Preempted, UserError
 from ddl_jax.evaluation.evaluate import (
     evaluate,
@@ -96,8 +97,7 @@ class _Loop:
         run, config = self._run, self._config
         self._first = self._logged = int(state.step)
         self._start, self._skipped = time.perf_counter(), int(state.skipped["total"])
-        workers = config.data.workers
-        data = batches(run.batches(), step=self._first, workers=workers) if config.steps else ()
+        data = self._batches() if config.steps else ()
         trace = Trace(run.workdir, config.profile if jax.process_index() == 0 else 0)
         try:
             for step in range(self._first, config.steps + 1):
@@ -128,6 +128,10 @@ class _Loop:
             trace.close()
             if hasattr(data, "close"):
                 data.close()
+
+    def _batches(self) -> Iterator[Batch]:
+        workers, tell = self._config.data.workers, self._progress.say
+        return batches(self._run.batches(), step=self._first, workers=workers, tell=tell)
 
     def _evaluate(self, state: TrainState, step: int) -> bool:
         """Whether nothing is left of it: SIGTERM drops an evaluation."""
