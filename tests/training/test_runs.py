@@ -258,7 +258,7 @@ def test_the_check_before_a_run_is_the_only_trace_of_the_step(
 ):
     from ddl_jax.training import prepare as prepare_lib
 
-    make, traces = prepare_lib.make_train_step, []
+    make, traces = prepare_lib.make_update, []
 
     def counted(*args, **options):
         step = make(*args, **options)
@@ -269,7 +269,7 @@ def test_the_check_before_a_run_is_the_only_trace_of_the_step(
 
         return trace
 
-    monkeypatch.setattr(prepare_lib, "make_train_step", counted)
+    monkeypatch.setattr(prepare_lib, "make_update", counted)
     config = settings("synthetic_ddl", faces, evaluation__every=-1, parallelism=parallelism)
     train_and_evaluate(config, tmp_path / "run")
     assert traces == [parallelism]
