@@ -25,7 +25,7 @@ def test_collectives_are_read_from_a_program():
     ]
 
 
-@pytest.mark.parametrize("kind", ["images", "ddl"])
+@pytest.mark.parametrize("kind", ["images", pytest.param("ddl", marks=pytest.mark.long)])
 def test_class_centres_stay_where_they_are(kind, trainer):
     gathered = {}
     for devices in (2, 8):
