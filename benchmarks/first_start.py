@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from absl import app, flags
 
-from ddl_jax.data.processes import available_cores
+from ddl_jax.data.worker_pool import available_cores
 from ddl_jax.interop import RecordIOSource, write_recordio
 
 _IMAGES = flags.DEFINE_integer("images", 200_000, "Images of the set, 60 a person.")

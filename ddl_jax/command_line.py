@@ -140,11 +140,12 @@ def train(argv: Sequence[str]) -> None:
         print(__doc__, train.__doc__, command.flags, sep="\n")
         return
     processes.join(command.flags)
-    from ddl_jax import compilation_cache
+    from ddl_jax import compilation_cache, process_watch
     from ddl_jax.training.loop import train_and_evaluate  # after the cheap checks: it is slow
 
     compilation_cache.enable()
-    train_and_evaluate(command.config, command.workdir)
+    with process_watch.watched(command.flags.heartbeat_timeout):
+        train_and_evaluate(command.config, command.workdir)
 
 
 def evaluate(argv: Sequence[str]) -> None:

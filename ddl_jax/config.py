@@ -724,11 +724,6 @@ def _validate_together(config: Config) -> None:
             "student"
         )
     _validate_optimizer(config.optimizer, config.steps)
-    if config.batch_size % config.micro_batches:
-        raise UserError(
-            f"config.micro_batches is {config.micro_batches}, which does not divide "
-            f"config.batch_size={config.batch_size}"
-        )
     if config.checkpoint.best and "/" not in config.checkpoint.best:
         raise UserError(
             f"config.checkpoint.best is {config.checkpoint.best!r}; write PROTOCOL/METRIC as in "

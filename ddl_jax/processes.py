@@ -7,9 +7,12 @@ import os
 from absl import flags
 
 from ddl_jax.errors import UserError
+from ddl_jax.last_words import last_words
 
 _FLAGS = ("coordinator", "processes", "process")
-_TIMEOUT = 300  # seconds that a process waits for the others to start, jax's own default
+# Seconds, both jax's own defaults: that a process waits for the others to start, and after which
+# one that is not heard of is lost.
+_START, _HEARTBEAT = 300, 100
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -23,7 +26,18 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("processes", 0, "How many there are.", flag_values=values)
     flags.DEFINE_integer("process", -1, "Which this is, from 0.", flag_values=values)
     flags.DEFINE_integer(
-        "start_timeout", _TIMEOUT, "Seconds to wait for the others.", flag_values=values
+        "start_timeout",
+        _START,
+        "Seconds to wait for the others.",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "heartbeat_timeout",
+        _HEARTBEAT,
+        "Seconds without a word after which a process is lost, and all end.",
+        lower_bound=1,
+        flag_values=values,
     )
 
 
@@ -43,14 +57,22 @@ def join(values: flags.FlagValues) -> None:
     import jax  # after the cheap checks: it is slow to import
 
     addresses = (values.coordinator, values.processes, values.process) if given else ()
+    late = (
+        f"the processes did not come together within --start_timeout={values.start_timeout} "
+        "seconds; see that all are started, those that say nothing first, and reach "
+        + (f"--coordinator={values.coordinator}" if given else "process 0")
+    )
     try:
-        jax.distributed.initialize(*addresses, initialization_timeout=values.start_timeout)
+        with last_words(late):  # jax aborts the program
+            jax.distributed.initialize(
+                *addresses,
+                initialization_timeout=values.start_timeout,
+                # process_watch is to be first: jax ends a program with pages of C++.
+                heartbeat_timeout_seconds=3 * values.heartbeat_timeout,
+            )
     except (RuntimeError, ValueError) as error:
         told = str(error).strip().splitlines()[0][:300]
-        raise UserError(
-            f"the processes did not come together within --start_timeout={values.start_timeout} "
-            f"seconds ({told}); see that all are started, and reach --coordinator"
-        ) from error
+        raise UserError(f"{late} ({told})") from error
 
 
 def _check(values: flags.FlagValues, given: list[str]) -> None:

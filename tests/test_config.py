@@ -311,7 +311,6 @@ DDL_GROUPS = {
             {"optimizer.schedule": "cosine", "optimizer.warmup_steps": 10, "steps": 10},
             "warmup_steps is 10, which leaves none of config.steps=10 to schedule=cosine; lower it",
         ),
-        ({"micro_batches": 3}, "micro_batches is 3, which does not divide config.batch_size=128"),
         ({"checkpoint.best": "rank_1"}, "best is 'rank_1'; write PROTOCOL/METRIC as in results"),
         ({"evaluation.every": -2}, "-1 never"),
         ({"init_from.frozen": ("stem",)}, "config.init_from.frozen is for weights that have"),

@@ -104,17 +104,21 @@ def test_processes_train_and_evaluate_as_one_does(count, alone, faces, cache, tm
         assert abs(results[1][protocol]["separation"] - metrics["separation"]) < 1e-4
 
 
+def wait_for_a_checkpoint(workdir, started):
+    deadline = time.monotonic() + 300
+    while not any((workdir / "checkpoints").glob("[0-9]*[0-9]")):
+        assert all(process.poll() is None for process in started), finish(started)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_sigterm_to_one_process_saves_and_ends_all(faces, cache, tmp_path):
     workdir = tmp_path / "run"
     arguments = command(
         workdir, faces, steps=2000, **{"checkpoint.every": 1, "evaluation.every": -1}
     )
     started = start("train.py", arguments, count=2, devices=1, cache=cache)
-    deadline = time.monotonic() + 300
-    while not any((workdir / "checkpoints").glob("[0-9]*[0-9]")):
-        assert all(process.poll() is None for process in started), finish(started)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_a_checkpoint(workdir, started)
     started[1].send_signal(signal.SIGTERM)
     outputs = finish(started, status=75)
     steps = {output.split("; step ")[1].split(" is saved")[0] for output in outputs}
@@ -152,5 +156,31 @@ def test_a_process_that_does_not_come_is_told(faces, cache, tmp_path):
     second.kill()
     output = first.communicate(timeout=200)[0]
     second.communicate()
-    assert first.returncode != 0
-    assert "process" in output and not (tmp_path / "run").exists()
+    assert first.returncode != 0 and not (tmp_path / "run").exists()
+    told = output.splitlines()[-1]  # after the pages of jax
+    assert told.startswith("train.py: the processes did not come together within --start_timeout=5")
+    assert told.endswith(f"reach {arguments_of(first, '--coordinator')}")
+
+
+def arguments_of(process, name):
+    return next(word for word in process.args if word.startswith(name))
+
+
+@pytest.mark.long  # tests/test_process_watch.py has the same without a training
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_others_with_a_line(victim, faces, cache, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = command(workdir, faces, steps=2000, **{"evaluation.every": -1})
+    arguments.append("--heartbeat_timeout=10")
+    started = start("train.py", arguments, count=2, devices=1, cache=cache)
+    wait_for_a_checkpoint(workdir, started)
+    started[victim].kill()
+    output = started[1 - victim].communicate(timeout=60)[0]
+    if victim == 1:
+        assert started[0].returncode == 1
+        told = f"process 1 on {socket.gethostname()} has not been heard of for 1"
+    else:
+        assert started[1].returncode == -signal.SIGABRT
+        told = "process 1 ended without a word: killed, or by jax because process 0 at localhost:"
+    assert output.splitlines()[-1].startswith(f"train.py: {told}")
+    started[victim].communicate()

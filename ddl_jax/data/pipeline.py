@@ -1,6 +1,6 @@
 """From step numbers to batches of pixels, in this process's threads or in worker processes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
@@ -64,14 +64,49 @@ class HostBatches:
         return {"image": images, "label": labels}
 
 
-def batches(whole: HostBatches, *, step: int, workers: int) -> Iterator[Batch]:
+def batches(
+    whole: HostBatches, *, step: int, workers: int, tell: Callable[[str], None] = print
+) -> Iterator[Batch]:
     """The batches of this host from `step` on. Close the iterator when done.
+
+    A worker process that dies, killed for its memory as a rule, costs time only: all are started
+    again, from the batch that is wanted next.
 
     Args:
       whole: the batches of all steps.
       step: finished updates; the first batch is the one that takes the run to `step + 1`.
       workers: processes that decode, a batch each at a time; 0 decodes in threads of this process.
+      tell: is told when workers are started again.
+
+    Raises:
+      UserError: workers have died twice before the same batch was made.
     """
+    died_at = -1
+    while step < len(whole):
+        made = _made_ahead(whole, step, workers)
+        try:
+            for batch in made:
+                yield batch
+                step += 1
+        except RuntimeError as error:
+            if _DEATH not in str(error):
+                raise
+            reason = f"a data worker process ended before the batch of step {step + 1} ({error})"
+            if step == died_at:
+                raise UserError(
+                    f"{reason}, and again when it was started anew; give it more memory, fewer "
+                    "config.data.workers, or none: 0 decodes in the training process"
+                ) from error
+            died_at = step
+            tell(f"ATTENTION: {reason}; all are started again, and nothing is lost")
+        finally:
+            made.close()
+
+
+_DEATH = "process was terminated unexpectedly"  # of grain's error for one that somebody killed
+
+
+def _made_ahead(whole: HostBatches, step: int, workers: int) -> grain.DatasetIterator:
     # A worker has one thread, which makes the next batch while the last one goes to this process.
     threads = 1 if workers else _THREADS
     dataset = grain.MapDataset.source(whole)[step:].to_iter_dataset(

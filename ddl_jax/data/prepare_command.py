@@ -65,7 +65,7 @@ def _prepare(values: flags.FlagValues) -> str:
     # After the cheap checks: TFDS is slow to import.
     from ddl_jax.data import prepare
     from ddl_jax.data.open_source import open_source
-    from ddl_jax.data.processes import available_cores
+    from ddl_jax.data.worker_pool import available_cores
 
     prepare.target(values.out, values.name)
     faces = _faces(values)

@@ -12,8 +12,8 @@ import tqdm
 
 from ddl_jax.data.catalogue import NO_NUMBER, Catalogue
 from ddl_jax.data.decode import decode_image
-from ddl_jax.data.processes import available_cores, process_pool
 from ddl_jax.data.source import DEFAULT_DOMAIN, checksum, numbered
+from ddl_jax.data.worker_pool import available_cores, process_pool
 from ddl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from ddl_jax.data.decode import decode_image
 from ddl_jax.data.duplicates import perceptual_hash
 from ddl_jax.data.face_detector import FaceDetector, choose_face
 from ddl_jax.data.landmarks import Landmarks
-from ddl_jax.data.processes import map_shared
 from ddl_jax.data.source import Source
+from ddl_jax.data.worker_pool import map_shared
 from ddl_jax.errors import UserError
 
 # What is known of an image. `faces` is how many were found, -1 where none were looked for;

@@ -14,10 +14,10 @@ from etils import epath
 from tensorflow_datasets.core import example_serializer, writer
 
 from ddl_jax.data.face_cut import FaceCut
-from ddl_jax.data.processes import map_shared
 from ddl_jax.data.source import Source, checksum
 from ddl_jax.data.survey import save
 from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
+from ddl_jax.data.worker_pool import map_shared
 
 SPLIT = "train"
 VERSION = "1.0.0"

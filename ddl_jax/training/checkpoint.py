@@ -56,7 +56,21 @@ def read_config(workdir: epath.PathLike) -> config_lib.Config:
     path = config_path(workdir)
     if not path.exists():
         raise UserError(f"{workdir} is no work directory (no config.json); run train.py first")
-    return config_lib.from_json(path.read_bytes())
+    with _reading_of(path):
+        text = path.read_bytes()
+    return config_lib.from_json(text)
+
+
+@contextlib.contextmanager
+def _reading_of(path: epath.Path) -> Iterator[None]:
+    """Another user's files, as a rule."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}; have its owner let you, or give "
+            "another work directory"
+        ) from error
 
 
 class Checkpoints:
@@ -78,7 +92,8 @@ class Checkpoints:
                 create=not read_only,
                 read_only=read_only,
             )
-            self._manager = ocp.CheckpointManager(self._directory.resolve(), options=options)
+            with _reading_of(self._directory):
+                self._manager = ocp.CheckpointManager(self._directory.resolve(), options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -158,6 +173,11 @@ class Checkpoints:
     def _reading(self, step: int) -> Iterator[None]:
         try:
             yield
+        except PermissionError as error:
+            raise UserError(
+                f"{self._directory / str(step)} cannot be read: {error.strerror}; have its owner "
+                "let you"
+            ) from error
         except Exception as error:  # other names or shapes than those wanted, lost or cut files
             raise UserError(
                 f"{self._directory / str(step)} cannot be read: it was written by another version "

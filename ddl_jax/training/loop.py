@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jax.experimental import multihost_utils
 
 from ddl_jax import parallel
 from ddl_jax.config import Config
-from ddl_jax.data.pipeline import batches
+from ddl_jax.data.pipeline import Batch, batches
 from ddl_jax.errors import Preempted, UserError
 from ddl_jax.evaluation.evaluate import (
     evaluate,
@@ -96,15 +97,16 @@ class _Loop:
         run, config = self._run, self._config
         self._first = self._logged = int(state.step)
         self._start, self._skipped = time.perf_counter(), int(state.skipped["total"])
-        workers = config.data.workers
-        data = batches(run.batches(), step=self._first, workers=workers) if config.steps else ()
+        data = self._batches() if config.steps else ()
         trace = Trace(run.workdir, config.profile if jax.process_index() == 0 else 0)
         try:
             for step in range(self._first, config.steps + 1):
                 last = step == config.steps
+                evaluated = True
                 if _is_due(step, config.evaluation.every, last):
-                    self._evaluate(state, step)
-                leaving = self._preemption.reached(step) and not last
+                    evaluated = self._evaluate(state, step)
+                # Nothing is left to come back for after the last step, but its evaluation.
+                leaving = self._preemption.reached(step) and not (last and evaluated)
                 if leaving or self._save_is_due(step, last):
                     self._save(state, step)
                 if leaving:
@@ -127,28 +129,36 @@ class _Loop:
             if hasattr(data, "close"):
                 data.close()
 
-    def _evaluate(self, state: TrainState, step: int) -> None:
-        run = self._run
-        if run.evaluation_data is None:
-            return
-        directory = evaluation_directory(run.workdir, step)
-        with self._preemption.at_once():
-            found = evaluate(
-                run.module,
-                state.variables,
-                run.card,
-                run.evaluation_data,
-                run.config.evaluation,
-                run.mesh,
-            )
-            if jax.process_index() == 0:
-                write_evaluation(directory, found.results, run.protocol_card(step))
-                rows = read_metrics(run.workdir, up_to=step)
-                table = report(directory, {f"step {step}": directory}, metrics=rows)
-                attention = "".join(f"{line}\n" for line in found.attention)
-                where = directory / "report.html"
-                self._progress.say(f"\n{attention}evaluation of step {step}: {where}\n{table}")
+    def _batches(self) -> Iterator[Batch]:
+        workers, tell = self._config.data.workers, self._progress.say
+        return batches(self._run.batches(), step=self._first, workers=workers, tell=tell)
+
+    def _evaluate(self, state: TrainState, step: int) -> bool:
+        """Whether nothing is left of it: SIGTERM drops an evaluation."""
+        if self._run.evaluation_data is None:
+            return True
+        done = self._preemption.at_once(lambda: self._make_evaluation(state, step))
         self._watch.restart()
+        return done
+
+    def _make_evaluation(self, state: TrainState, step: int) -> None:
+        run = self._run
+        found = evaluate(
+            run.module,
+            state.variables,
+            run.card,
+            run.evaluation_data,
+            run.config.evaluation,
+            run.mesh,
+        )
+        if jax.process_index() == 0:
+            directory = evaluation_directory(run.workdir, step)
+            write_evaluation(directory, found.results, run.protocol_card(step))
+            rows = read_metrics(run.workdir, up_to=step)
+            table = report(directory, {f"step {step}": directory}, metrics=rows)
+            attention = "".join(f"{line}\n" for line in found.attention)
+            where = directory / "report.html"
+            self._progress.say(f"\n{attention}evaluation of step {step}: {where}\n{table}")
 
     def _save_is_due(self, step: int, last: bool) -> bool:
         settings = self._config.checkpoint

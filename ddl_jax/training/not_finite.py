@@ -10,10 +10,8 @@ import jax.numpy as jnp
 
 from ddl_jax import parallel
 from ddl_jax.evaluation.files import write_atomically
-from ddl_jax.training.objective import make_objective
 from ddl_jax.training.prepare import Run
 from ddl_jax.training.state import TrainState
-from ddl_jax.training.step import make_loss
 
 
 def report_not_finite(run: Run, state: TrainState, metrics: Mapping[str, Any]) -> str:
@@ -51,22 +49,14 @@ def report_not_finite(run: Run, state: TrainState, metrics: Mapping[str, Any]) -
 
 def _broken_gradients(run: Run, state: TrainState, step: int) -> list[str]:
     """The parameters whose gradient is not finite."""
-    config = run.config
-    loss_of = make_loss(
-        run.fine_tuning.freeze(run.module),
-        run.card,
-        make_objective(config, run.classes),
-        seed=config.seed,
-        micro_batches=config.micro_batches,
-    )
 
     def look(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
-        gradients = jax.grad(loss_of, has_aux=True)(state.params, state, batch)[0]
+        gradients = jax.grad(run.loss, has_aux=True)(state.params, state, batch)[0]
         broken = jax.tree.map(lambda leaf: jnp.any(~jnp.isfinite(leaf)), gradients)
         return state, jax.lax.pmax(jax.tree.map(jnp.int32, broken), parallel.AXIS)
 
     batch = run.batches()[step]
-    mapped = parallel.map_step(look, run.mesh, state, how=config.parallelism)
+    mapped = parallel.map_step(look, run.mesh, state, how=run.config.parallelism)
     _, broken = mapped(state, parallel.global_batch(run.mesh, batch))
     flat, _ = jax.tree_util.tree_flatten_with_path(broken)
     return ["/".join(key.key for key in path) for path, value in flat if int(value)]

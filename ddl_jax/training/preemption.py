@@ -1,16 +1,15 @@
 """Whether the machine is wanted back: SIGTERM, as clouds and job schedulers say it."""
 
-import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
 
-class _AtOnce(Exception):
+class _AtOnce(BaseException):  # not an Exception: what is dropped must not catch it
     """SIGTERM came where nothing would be lost by leaving."""
 
 
@@ -40,6 +39,7 @@ class Preemption:
     def _hear(self, *_: Any) -> None:
         self._heard = True
         if self._at_once:
+            self._at_once = False  # not again, in whatever cleans up
             raise _AtOnce
 
     def reached(self, step: int) -> bool:
@@ -48,15 +48,20 @@ class Preemption:
             return self._heard
         return multihost_utils.reached_preemption_sync_point(step)
 
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Work that is dropped, without an error, when SIGTERM comes: an evaluation."""
-        self._at_once = True
+    def at_once(self, work: Callable[[], None]) -> bool:
+        """Does work that is dropped, without an error, when SIGTERM comes: an evaluation.
+
+        Returns:
+          Whether it was done.
+        """
         try:
+            self._at_once = True
             if self._heard:
-                raise _AtOnce
-            yield
+                return False
+            work()
+            self._at_once = False
+            return True
         except _AtOnce:
-            pass
+            return False
         finally:
             self._at_once = False

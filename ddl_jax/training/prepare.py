@@ -48,7 +48,7 @@ from ddl_jax.training.fine_tuning import FineTuning, make_fine_tuning
 from ddl_jax.training.objective import head_names, make_objective
 from ddl_jax.training.optimizer import make_optimizer
 from ddl_jax.training.state import TrainState, init_state, make_card, make_module, padded_classes
-from ddl_jax.training.step import make_train_step
+from ddl_jax.training.step import LossOf, make_loss, make_update
 
 # Settings that may change between two starts of a run without making it another experiment. The
 # first only where the learning rate does not depend on where the run ends.
@@ -101,19 +101,21 @@ class Run:
         return identities.seen(trained, identities.Known.of(evaluated, config.synthetic, index))
 
     @functools.cached_property
+    def loss(self) -> LossOf:
+        """The loss of a batch on one device; see `step.make_loss`."""
+        return make_loss(
+            self.fine_tuning.freeze(self.module),
+            self.card,
+            make_objective(self.config, self.classes),
+            seed=self.config.seed,
+            micro_batches=self.config.micro_batches,
+        )
+
+    @functools.cached_property
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
         """The compiled step over all devices; see `parallel.map_step`."""
-        objective = make_objective(self.config, self.classes)
-        step = make_train_step(
-            self.module,
-            self.card,
-            objective,
-            self.optimizer,
-            seed=self.config.seed,
-            fine_tuning=self.fine_tuning,
-            micro_batches=self.config.micro_batches,
-            ema_decay=self.config.optimizer.ema_decay,
-        )
+        decay = self.config.optimizer.ema_decay
+        step = make_update(self.loss, self.optimizer, self.fine_tuning, ema_decay=decay)
         how = self.config.parallelism
         return parallel.map_step(step, self.mesh, jax.eval_shape(self.new_state), how=how)
 
@@ -338,8 +340,9 @@ def _check_workdir(config: Config, workdir: epath.Path) -> None:
         if not key.startswith(free) and key not in _FREE_DATA
     ]
     if changed:
+        more = f" (and {', '.join(changed[1:])})" if changed[1:] else ""
         raise UserError(
-            f"{workdir} belongs to a run with another config.{changed[0]}; "
+            f"{workdir} belongs to a run with another config.{changed[0]}{more}; "
             "give another --workdir, or the old value to go on"
         )
 
@@ -376,6 +379,11 @@ def _saved(config: Config, workdir: epath.Path) -> tuple[int, Meta] | None:
 
 def _check_same_data(workdir: epath.Path, old: Meta, meta: Meta) -> None:
     """A run goes on with the data it started with."""
+    if old.classes != meta.classes:
+        raise UserError(
+            f"the data have {meta.classes} identities; {workdir} is trained on {old.classes}: "
+            "restore them, or start anew in another --workdir"
+        )
     if old.data != meta.data:
         raise UserError(
             f"the data of {workdir} have changed since its checkpoint (fingerprint {old.data}, now "

@@ -133,6 +133,17 @@ def make_train_step(
     """
     module = fine_tuning.freeze(module)
     loss_of = make_loss(module, card, objective, seed=seed, micro_batches=micro_batches)
+    return make_update(loss_of, optimizer, fine_tuning, ema_decay=ema_decay)
+
+
+def make_update(
+    loss_of: LossOf,
+    optimizer: optax.GradientTransformation,
+    fine_tuning: FineTuning,
+    *,
+    ema_decay: float,
+) -> Step:
+    """The step of `make_train_step` for a loss of `make_loss`, its module frozen already."""
 
     def loss_of_learnt(
         learnt: Any, state: TrainState, batch: Batch

@@ -1,5 +1,9 @@
 """From step numbers to pixels: one global batch, whoever makes it."""
 
+import multiprocessing
+import os
+import signal
+
 import numpy as np
 import pytest
 
@@ -27,7 +31,7 @@ def source(tmp_path_factory) -> ImageFolderSource:
     return ImageFolderSource(str(root), domain_rules=("*/easy/*=easy", "*=hard"))
 
 
-def _rows(source, *, flip=True, seed=0, kind="ddl", augment=None, **hosts) -> HostBatches:
+def _rows(source, *, flip=True, seed=0, kind="ddl", augment=None, steps=STEPS, **hosts):
     domains, options = ("easy", source.index.domains[-1]), {"batch_size": B, "seed": seed}
     if kind == "ddl":
         pairs = make_pairs(source.index, Batch(kind="ddl", domains=domains), 0)
@@ -40,7 +44,7 @@ def _rows(source, *, flip=True, seed=0, kind="ddl", augment=None, **hosts) -> Ho
     else:
         sampler = ImageSampler(np.arange(len(source)), **options)
     augment = augment or Augment(flip=flip, seed=seed)
-    return HostBatches(source, sampler, size=SIZE, augment=augment, steps=STEPS, **hosts)
+    return HostBatches(source, sampler, size=SIZE, augment=augment, steps=steps, **hosts)
 
 
 def _read(rows: HostBatches, step: int = 0, workers: int = 0) -> list[dict[str, np.ndarray]]:
@@ -193,3 +197,44 @@ def test_an_image_that_cannot_be_read_any_more_is_named(tmp_path):
         (root / path).write_bytes(b"")
     with pytest.raises(UserError, match="easy/.*png is not a readable image"):
         _read(_rows(source, kind="images"))
+
+
+def _kill_worker() -> None:
+    """As the kernel does to the process that has taken the last memory."""
+    worker = multiprocessing.active_children()[0]
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+
+
+def test_a_worker_that_is_killed_costs_no_batch(made):
+    said: list[str] = []
+    rows = _rows(made, augment=DEGRADING, steps=20)  # more than workers make ahead
+    iterator = batches(rows, step=0, workers=2, tell=said.append)
+    found = [next(iterator)]
+    _kill_worker()
+    found += iterator
+    _assert_equal(found, _read(rows))
+    assert len(said) == 1 and said[0].startswith("ATTENTION: a data worker process ended before")
+
+
+class _Deadly:
+    """A source whose images take the process down that reads them."""
+
+    def __init__(self, source):
+        self._source, self.index = source, source.index
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, number: int):
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._source[number]
+
+
+def test_workers_that_always_die_end_the_run_with_the_reason(source):
+    said: list[str] = []
+    rows = _rows(_Deadly(source), kind="images")
+    with pytest.raises(UserError, match="step 3 .*exit code -9.* again .*config.data.workers"):
+        next(batches(rows, step=2, workers=1, tell=said.append))
+    assert len(said) == 1

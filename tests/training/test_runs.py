@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from ddl_jax import command_line
 from ddl_jax import config as config_lib
 from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.prepare import prepare as prepare_data
@@ -276,7 +278,7 @@ def test_the_check_before_a_run_is_the_only_trace_of_the_step(
 ):
     from ddl_jax.training import prepare as prepare_lib
 
-    make, traces = prepare_lib.make_train_step, []
+    make, traces = prepare_lib.make_update, []
 
     def counted(*args, **options):
         step = make(*args, **options)
@@ -287,7 +289,7 @@ def test_the_check_before_a_run_is_the_only_trace_of_the_step(
 
         return trace
 
-    monkeypatch.setattr(prepare_lib, "make_train_step", counted)
+    monkeypatch.setattr(prepare_lib, "make_update", counted)
     config = settings("synthetic_ddl", faces, evaluation__every=-1, parallelism=parallelism)
     train_and_evaluate(config, tmp_path / "run")
     assert traces == [parallelism]
@@ -465,6 +467,31 @@ def test_the_order_of_the_loop(faces, tmp_path, monkeypatch):
     step = ["next", "train", "log"]
     evaluation = ["evaluate", *["train"] * -(-(8 * 11) // 32)]  # its batches go to the devices too
     assert done == [*step, "save", *step, *evaluation, "save", *step, *evaluation, "save"]
+
+
+def test_a_last_evaluation_that_sigterm_drops_is_made_by_the_next_start(
+    faces, tmp_path, monkeypatch, capsys
+):
+    workdir, evaluate = tmp_path / "run", loop.evaluate
+    command = ["train.py", "--config=configs/synthetic_pretrain.py:runlocal"]
+    command += [f"--workdir={workdir}", f"--config.data.path={faces}", "--config.devices=1"]
+    command.append("--config.evaluation.every=1")
+
+    def wanted_back(*arguments):
+        if len(list((workdir / "evaluation").glob("*"))):  # that of step 1 is there
+            signal.raise_signal(signal.SIGTERM)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(loop, "evaluate", wanted_back)
+    monkeypatch.chdir(ROOT)
+    assert command_line.run(command_line.train, command) == 75
+    told = f"told to leave (SIGTERM); step 2 is saved in {workdir}"
+    assert told in capsys.readouterr().err
+    last = workdir / "evaluation" / "2" / "results.json"
+    assert (workdir / "checkpoints" / "2").is_dir() and not last.exists()
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    assert command_line.run(command_line.train, command) == 0
+    assert last.exists()
 
 
 def test_no_step_only_takes_weights_over_and_evaluates_them(pretrained, faces, tmp_path):

@@ -13,11 +13,11 @@ import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 
-from ddl_jax.data.processes import available_cores, process_pool
 from ddl_jax.data.source import Record
 from ddl_jax.data.synthetic_faces import domains
 from ddl_jax.data.synthetic_faces.render import render_identity
 from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
+from ddl_jax.data.worker_pool import available_cores, process_pool
 from ddl_jax.errors import UserError
 
 _JPEG_QUALITY = 95

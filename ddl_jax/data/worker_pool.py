@@ -1,4 +1,4 @@
-"""Worker processes for work on images."""
+"""A pool of worker processes for work on images, and how many there may be."""
 
 import concurrent.futures
 import multiprocessing
