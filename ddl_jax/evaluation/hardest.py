@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,16 @@ class HardPair(NamedTuple):
     second: int
     genuine: bool
     score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FacePair:
+    """Two images of a pair as JPEG data URIs; `genuine`: of one person."""
+
+    genuine: bool
+    score: float
+    names: tuple[str, str]
+    pictures: tuple[str, str]
 
 
 def hardest_pairs(

@@ -38,12 +38,12 @@ def closed_set(
     ks: Sequence[int],
     fars: Sequence[float] = FARS,
     samples: int = 1000,
+    images: np.ndarray | None = None,
 ) -> ProtocolResult:
     """Rank-k, and TAR@FAR, EER and separation over all cosines of a probe and a gallery row.
 
     All with bounds over people: for ranks those of the probes are resampled, for cosines those of
-    either side but distractors, who stay. The hardest pairs are numbered as the probes are, then
-    the gallery.
+    either side but distractors, who stay.
 
     Args:
         probe, gallery: `[P, D]`, `[G, D]`; normalised here.
@@ -52,6 +52,8 @@ def closed_set(
         ks: the ranks to report.
         fars: targets of TAR@FAR.
         samples: of the bootstrap.
+        images: `[P + G]` the number of an image of every probe, then of every gallery row, for the
+            hardest pairs; as they stand unless it is given.
 
     Raises:
         ValueError: shapes that do not agree, a probe whose identity is not in the gallery,
@@ -93,6 +95,7 @@ def closed_set(
         **roc_metrics(roc, fars),
         **separation_metrics(similarities),
     }
+    images = np.arange(len(probe) + len(gallery)) if images is None else np.asarray(images)
     scores = np.concatenate([genuine, kept.scores])
     rows = np.concatenate([mates[0], kept.first]), np.concatenate([mates[1], kept.second])
     is_genuine = np.arange(len(scores)) < len(genuine)
@@ -105,7 +108,7 @@ def closed_set(
         similarities,
         roc,
         evidence,
-        hardest_pairs(scores, is_genuine, rows[0], len(probe) + rows[1]),
+        hardest_pairs(scores, is_genuine, images[rows[0]], images[len(probe) + rows[1]]),
     )
 
 
