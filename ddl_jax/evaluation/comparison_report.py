@@ -61,7 +61,7 @@ def write_comparison(directory: epath.Path, compared: ComparedRuns) -> epath.Pat
         html_page.contents(list(sections)),
     ]
     for group, metrics in sections.items():
-        found = [html_page.figure(*each) for each in pictures.get(group, {}).items()]
+        found = [html_page.figures(pictures[group])] if group in pictures else []
         for protocol, names in metrics.items():
             found.append(f"<h3>{html_page.text(protocol)}</h3>" if protocol != group else "")
             found.append(_table(protocol, names, cells, list(compared.results)))

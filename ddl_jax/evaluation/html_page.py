@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from collections.abc import Mapping, Sequence
 
 from etils import epath
+from PIL import Image
+
+_BROAD = 600  # pixels: a picture that is wider has a row for itself, and scrolls on a phone
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --soft: #5c5f66; --page: #fff; --line: #d9dbe0;
@@ -35,7 +39,10 @@ td small { display: block; color: var(--soft); font-size: .8rem; }
 td small.better { color: var(--better); font-weight: 600; }
 td small.worse { color: var(--worse); font-weight: 600; }
 td.none { color: var(--soft); font-style: italic; font-size: .85rem; }
-figure { margin: 1rem 0; } figcaption, footer, .note { color: var(--soft); font-size: .9rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
+figure { margin: .5rem 0 1rem; flex: 0 1 33rem; } figure.broad { flex-basis: 100%; }
+figcaption, footer, .note { color: var(--soft); font-size: .9rem; }
+figure .wide { margin: 0; } figure.broad img { min-width: 38rem; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .75rem; }
 details { margin: .5rem 0 1rem; } summary { cursor: pointer; padding: .3rem 0; }
@@ -88,11 +95,19 @@ def table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], name: 
     )
 
 
-def figure(caption: str, picture: epath.PathLike, description: str = "") -> str:
-    """A PNG, put into the page itself; `description` is its text for who cannot see it."""
-    content = base64.b64encode(epath.Path(picture).read_bytes()).decode()
+def figures(pictures: Mapping[str, epath.PathLike]) -> str:
+    """PNGs by their captions, put into the page itself; two in a row where there is room."""
+    found = (_figure(caption, picture) for caption, picture in pictures.items())
+    return f'<div class="pictures">{"".join(found)}</div>'
+
+
+def _figure(caption: str, picture: epath.PathLike) -> str:
+    content = epath.Path(picture).read_bytes()
+    width = Image.open(io.BytesIO(content)).width // 2  # drawn with two dots a pixel
+    kind = ' class="broad"' if width > _BROAD else ""
     return (
-        f'<figure><img alt="{text(description or caption)}" src="data:image/png;base64,{content}">'
+        f'<figure{kind}><div class="wide"><img alt="{text(caption)}" width="{width}" '
+        f'src="data:image/png;base64,{base64.b64encode(content).decode()}"></div>'
         f"<figcaption>{text(caption)}</figcaption></figure>"
     )
 

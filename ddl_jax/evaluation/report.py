@@ -78,8 +78,8 @@ def write_report(
         path: of the page.
         title: of the page.
         runs: `{run: {protocol: {metric: value}}}`; one run is fine.
-        pictures: `{caption: PNG file}`, put into the page itself, of no group of results.
-        of_group: the same for groups: results `group/part`, or `group` alone.
+        pictures: `{caption: PNG file}` of training, put into the page itself.
+        of_group: the same for groups of results: `group/part`, or `group` alone.
         card: what a reader must know to compare the numbers: data, protocol, checkpoint, ...; its
             `protocols`, `{protocol: card}`, stand below the tables of `protocol` and its parts.
         rests_on: what the intervals of a protocol rest on.
@@ -95,9 +95,8 @@ def write_report(
     ]
     titles = list(groups)
     if pictures:
-        found = [html_page.figure(caption, picture) for caption, picture in pictures.items()]
-        sections.append(html_page.section("Pictures", found))
-        titles.append("Pictures")
+        sections.append(html_page.section("Training", [html_page.figures(pictures)]))
+        titles.append("Training")
     if own:
         sections.append(html_page.section("Protocol card", [html_page.items(own)]))
         titles.append("Protocol card")
@@ -107,7 +106,7 @@ def write_report(
 
 
 def group_of(protocol: str) -> str:
-    """The group of a result: `group/part`, or itself; IJB's 1:N goes with its 1:1."""
+    """The group of a result: that of `group/part`, or itself."""
     return protocol.split("/")[0]
 
 
@@ -143,7 +142,7 @@ def _group(
     faces: Mapping[str, Sequence[FacePair]] | None,
 ) -> list[str]:
     pictures = (of_group or {}).get(group, {})
-    parts = [html_page.figure(caption, picture) for caption, picture in pictures.items()]
+    parts = [html_page.figures(pictures)] if pictures else []
     parts += _tables(group, runs, names)
     told = {name: (rests_on or {})[name] for name in names if name in (rests_on or {})}
     parts += [intervals_note(told)] if told else []
@@ -232,6 +231,8 @@ def _cell_of(metric: str, values: Mapping[str, float]) -> str:
 def _faces(name: str, pairs: Sequence[FacePair]) -> str:
     parts = []
     for kind, told in ((True, "same person, least alike"), (False, "different people, most alike")):
+        if not any(pair.genuine == kind for pair in pairs):
+            continue
         shown = "".join(
             f'<li><img alt="{html_page.text(pair.names[0])}" src="{pair.pictures[0]}"> '
             f'<img alt="{html_page.text(pair.names[1])}" src="{pair.pictures[1]}">'
