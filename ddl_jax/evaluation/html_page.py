@@ -40,7 +40,8 @@ td small.better { color: var(--better); font-weight: 600; }
 td small.worse { color: var(--worse); font-weight: 600; }
 td.none { color: var(--soft); font-style: italic; font-size: .85rem; }
 .pictures { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
-figure { margin: .5rem 0 1rem; flex: 0 1 33rem; } figure.broad { flex-basis: 100%; }
+figure { margin: .5rem 0 1rem; flex: 0 1 33rem; min-width: 0; max-width: 100%; }
+figure.broad { flex-basis: 100%; }
 figcaption, footer, .note { color: var(--soft); font-size: .9rem; }
 figure .wide { margin: 0; } figure.broad img { min-width: 38rem; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 4px; }

@@ -48,7 +48,8 @@ def plot_distributions(
         first: what the first domain is, written below its name.
     """
     domains = list(next(iter(runs.values())))
-    figure = Figure(figsize=(10, 1.1 + 2.1 * len(domains)), dpi=_DPI, layout="constrained")
+    width = 10 if len(runs) > 1 else 7  # what a phone shows, too
+    figure = Figure(figsize=(width, 1.1 + 2.1 * len(domains)), dpi=_DPI, layout="constrained")
     axes = figure.subplots(len(domains), len(runs), sharex=True, sharey=True, squeeze=False)
     grid = np.linspace(*_range(runs), 401)
     top = max(
@@ -230,7 +231,10 @@ def _distribution_legend(figure: Figure, *, hard: bool) -> None:
     if hard:
         handles.append(figure.axes[0].plot([], [], color="#888888", lw=1.6)[0])
         labels.append("the easy domain (outline, grey bar)")
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
+    columns = 4 if figure.get_figwidth() > 8 else 2
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=11
+    )
 
 
 def _range(runs: Mapping[str, Mapping[str, Similarities]]) -> tuple[float, float]:

@@ -65,8 +65,8 @@ def _over_races(results: list[ProtocolResult]) -> ProtocolResult:
         "accuracy_lowest_of_races": np.min(drawn, axis=0),
     }
     metrics = {name: float(value[0]) for name, value in values.items()}
-    rests_on = " + ".join(result.evidence.rests_on for result in results)
-    evidence = Evidence(rests_on, values)
+    each = dict.fromkeys(result.evidence.rests_on for result in results)
+    evidence = Evidence(" or ".join(each) + " of each race", values)
     return ProtocolResult(with_bounds(metrics, values), evidence=evidence)
 
 
