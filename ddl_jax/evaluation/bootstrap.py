@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_WEIGHTS_AT_ONCE = 6_000_000  # 48 MB an array
+_WEIGHTS_AT_ONCE = 300_000  # 2.4 MB an array, which stays in a processor's cache
 _LEAST_KNOWN = 0.95
 _MOST_UNITS = 20_000  # of a list that does not say who is who
 
