@@ -257,6 +257,7 @@ class Evaluation:
     flip: bool = True  # embeddings of an image and its mirror image are added
     batch_size: int = 256
     seed: int = 0  # of the impostor pairs
+    faces: int = 0  # hardest pairs of either kind that the report shows, faces of people; 0: none
 
 
 @dataclasses.dataclass
@@ -755,6 +756,8 @@ def images_of_a_row(batch: Batch) -> int:
 def _validate_evaluation(evaluation: Evaluation) -> None:
     if evaluation.every < -1:
         raise UserError(f"config.evaluation.every is {evaluation.every}; -1 never, 0 at the end")
+    if not 0 <= evaluation.faces <= 20:
+        raise UserError(f"config.evaluation.faces is {evaluation.faces}; choose 0 (none) to 20")
     protocol_entries(evaluation.protocols)
     if evaluation.data.source != "none":
         return

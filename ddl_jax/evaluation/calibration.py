@@ -11,7 +11,8 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.evaluate import evaluations_of, read_results, read_similarities
+from ddl_jax.evaluation.evaluate import evaluations_of, read_results
+from ddl_jax.evaluation.pictures import read_similarities
 from ddl_jax.evaluation.result import FARS
 from ddl_jax.evaluation.similarity import Similarities
 

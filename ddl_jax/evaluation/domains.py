@@ -14,22 +14,26 @@ For a data set whose images carry an identity and a domain, one of them easy:
 * `accuracy`, `accuracy_std`, `threshold`: 10-fold `verification_accuracy` over `pairs` pairs, half
   of them genuine (those of the separation, or a sample of `max_pairs`); see `_verification`.
 
-All these but the accuracy are exact and do not depend on the seed. `rank_*`, `separation` and `gap`
-have bounds `*_low` and `*_high`: 95 % over bootstrap samples of identities, against the whole
-gallery, the same samples for every domain, seed and run (`evaluation.bootstrap`).
+All these but the accuracy are exact and do not depend on the seed. All rates, `separation` and
+`gap` have bounds `*_low` and `*_high`: 95 % over bootstrap samples of identities, for ranks against
+the whole gallery, the same samples for every domain, seed and run (`evaluation.bootstrap`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.bootstrap import identity_samples, share_samples
+from ddl_jax.evaluation.bootstrap import PairSamples, identity_samples, share_samples
+from ddl_jax.evaluation.evidence import Evidence, pair_evidence, people_or_pairs
+from ddl_jax.evaluation.hardest import HardPair, hardest_pairs
 from ddl_jax.evaluation.identification import identification_ranks
+from ddl_jax.evaluation.impostors import ImpostorPairs
+from ddl_jax.evaluation.resampled import accuracy_samples
 from ddl_jax.evaluation.result import (
     FARS,
     ProtocolResult,
@@ -47,7 +51,7 @@ from ddl_jax.evaluation.similarity import (
     pair_distances,
     unit_rows,
 )
-from ddl_jax.evaluation.verification import distance_accuracy
+from ddl_jax.evaluation.verification import decided_rightly, distance_accuracy
 
 
 def domain_protocol(
@@ -90,7 +94,7 @@ def domain_protocol(
         )
     people = _People.of(np.asarray(labels), domains, easy)
     counts = identity_samples(len(people.count), samples)
-    results, drawn = {}, {}
+    results: dict[str, ProtocolResult] = {}
     for name in [easy, *np.setdiff1d(domains, easy)]:
         name = str(name)
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
@@ -98,23 +102,26 @@ def domain_protocol(
         probes = np.setdiff1d(images, people.gallery)
         pairs = _genuine_pairs(people, images, unordered=name == easy)
         positive = pair_cosines(unit, *pairs)
-        drawn[name] = _separations(unit, people, images, pairs[0], positive, counts)
         similarities = _similarities(unit, people, images, positive, rng, max_similarities)
-        roc = _gallery_roc(unit, people, probes)
+        roc, evidence, hardest = _gallery_roc(unit, people, probes, counts, fars)
+        evidence.drawn["separation"] = _separations(
+            unit, people, images, pairs[0], positive, counts
+        )
         metrics = {
             "images": len(images),
             "identities": len(np.unique(people.identity[images])),
             "probes": len(probes),
-            **_ranks(unit, people, probes, counts),
-            **_verification(unit, people, pairs, rng, max_pairs),
+            **_ranks(unit, people, probes, counts, evidence),
+            **_verification(unit, people, pairs, rng, max_pairs, counts, evidence),
             **roc_metrics(roc, fars),
             **separation_metrics(similarities),
         }
-        bounded = {"separation": drawn[name]}
         if name != easy:
             metrics["gap"] = results[easy].metrics["separation"] - metrics["separation"]
-            bounded["gap"] = drawn[easy] - drawn[name]
-        results[name] = ProtocolResult(with_bounds(metrics, bounded), similarities, roc)
+            easy_drawn = results[easy].evidence.drawn["separation"]
+            evidence.drawn["gap"] = easy_drawn - evidence.drawn["separation"]
+        metrics = with_bounds(metrics, evidence.drawn)
+        results[name] = ProtocolResult(metrics, similarities, roc, evidence, hardest)
     return results
 
 
@@ -169,23 +176,56 @@ class _People:
 
 
 def _ranks(
-    unit: np.ndarray, people: _People, probes: np.ndarray, counts: np.ndarray
+    unit: np.ndarray,
+    people: _People,
+    probes: np.ndarray,
+    counts: np.ndarray,
+    evidence: Evidence,
 ) -> dict[str, float]:
     ids, gallery = people.identity, people.gallery
     ranks = identification_ranks(unit[probes], ids[probes], unit[gallery], ids[gallery])
-    drawn = {f"rank_{k}": share_samples(ranks <= k, ids[probes], counts) for k in (1, 5)}
-    return with_bounds({name: float(values[0]) for name, values in drawn.items()}, drawn)
+    for k in (1, 5):
+        evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, ids[probes], counts)
+        evidence.right[f"rank_{k}"] = ranks <= k
+    return {f"rank_{k}": float(evidence.drawn[f"rank_{k}"][0]) for k in (1, 5)}
 
 
-def _gallery_roc(unit: np.ndarray, people: _People, probes: np.ndarray) -> RocCurve:
+def _gallery_roc(
+    unit: np.ndarray,
+    people: _People,
+    probes: np.ndarray,
+    counts: np.ndarray,
+    fars: Sequence[float],
+) -> tuple[RocCurve, Evidence, list[HardPair]]:
+    """Of all cosines of a probe and the gallery's image of anybody."""
     gallery = people.gallery  # row i is identity i
     identity = people.identity[probes]
+    kept = ImpostorPairs()  # of a row of `probes` and an identity
 
-    def impostors():
+    def impostors() -> Iterator[np.ndarray]:
         for part, cosines in cosine_blocks(unit[probes], unit[gallery]):
-            yield cosines[identity[part, None] != np.arange(len(gallery))]
+            row, other = np.nonzero(identity[part, None] != np.arange(len(gallery)))
+            scores = cosines[row, other]
+            kept.add(scores, part.start + row, other)
+            yield scores
 
-    return RocCurve.from_scores(pair_cosines(unit, probes, gallery[identity]), impostors())
+    genuine = pair_cosines(unit, probes, gallery[identity])
+    roc = RocCurve.from_scores(genuine, impostors())
+    scores = np.concatenate([genuine, kept.scores])
+    rows = np.concatenate([np.arange(len(probes)), kept.first])
+    others = np.concatenate([identity, kept.second])
+    repeats = np.concatenate([np.ones(len(genuine), np.int64), kept.repeats])
+    evidence = pair_evidence(
+        scores,
+        identity[rows] == others,
+        PairSamples(counts, identity[rows], others, repeats),
+        fars,
+        rests_on=people_or_pairs(len(gallery), len(scores)),
+    )
+    for name in ("separation", "d_prime"):  # which are over more pairs
+        del evidence.drawn[name]
+    hardest = hardest_pairs(scores, identity[rows] == others, probes[rows], gallery[others])
+    return roc, evidence, hardest
 
 
 def _genuine_pairs(
@@ -286,6 +326,8 @@ def _verification(
     pairs: tuple[np.ndarray, np.ndarray],
     rng: np.random.Generator,
     most: int,
+    counts: np.ndarray,
+    evidence: Evidence,
 ) -> dict[str, float]:
     """Accuracy over genuine pairs and as many impostors, in folds which share no identity.
 
@@ -307,12 +349,13 @@ def _verification(
     for number in range(folds):
         here = fold == number
         impostor[here] = _impostors(people, people.identity[first[here]], fold_of == number, rng)
-    accuracy = distance_accuracy(
-        pair_distances(unit, np.tile(first, 2), np.concatenate([second, impostor])),
-        np.repeat([True, False], len(first)),
-        folds=np.tile(fold, 2),
-    )
-    return {"pairs": 2 * len(first), **accuracy_metrics(accuracy)}
+    first, second, fold = np.tile(first, 2), np.concatenate([second, impostor]), np.tile(fold, 2)
+    distances, same = pair_distances(unit, first, second), np.repeat([True, False], len(drawn))
+    accuracy = distance_accuracy(distances, same, folds=fold)
+    samples = PairSamples(counts, people.identity[first], people.identity[second])
+    evidence.drawn["accuracy"] = accuracy_samples(distances, same, samples, folds=fold)
+    evidence.right["accuracy"] = decided_rightly(distances, same, folds=fold)
+    return {"pairs": len(first), **accuracy_metrics(accuracy)}
 
 
 def _impostors(

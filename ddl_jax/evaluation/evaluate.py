@@ -21,14 +21,22 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation.domains import check_domains, domain_protocol
 from ddl_jax.evaluation.embedding import check_finite, embed
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
+from ddl_jax.evaluation.evidence import read_evidence, write_evidence
+from ddl_jax.evaluation.faces import read_faces, with_faces, write_faces
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
-from ddl_jax.evaluation.plots import plot_distributions, plot_roc, plot_training_curves
+from ddl_jax.evaluation.pictures import distribution_pictures, roc_pictures
+from ddl_jax.evaluation.plots import plot_training_curves
 from ddl_jax.evaluation.protocols import Protocol, open_protocols, run_protocols
 from ddl_jax.evaluation.protocols.run import ProtocolRun, protocol_cards
-from ddl_jax.evaluation.report import Results, markdown_table, write_report, write_results
+from ddl_jax.evaluation.report import (
+    Results,
+    intervals_text,
+    markdown_table,
+    write_report,
+    write_results,
+)
 from ddl_jax.evaluation.result import ProtocolResult
-from ddl_jax.evaluation.similarity import Similarities
 from ddl_jax.models import ModelCard
 
 # What a reader compares first; everything else is in results.json and the report.
@@ -139,7 +147,7 @@ def _own(
             fold=pairs.fold,
             identities=_people(index.labels, first, second, pairs.same),
         )
-    return results
+    return with_faces(results, source, settings.faces)
 
 
 def _people(
@@ -184,7 +192,10 @@ def _hash(path: str) -> str:
 def write_evaluation(
     directory: epath.Path, results: Mapping[str, ProtocolResult], card: Mapping[str, Any]
 ) -> None:
-    """Writes results.json, card.json, similarities.npz and roc.png of one evaluation."""
+    """Writes results.json, card.json, similarities.npz and evidence.npz of one evaluation.
+
+    faces.json too, if its results may show faces.
+    """
     arrays = {}
     for protocol, result in results.items():
         similarities = result.similarities
@@ -197,9 +208,9 @@ def write_evaluation(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_atomically(directory / "similarities.npz", buffer.getvalue())
+    write_evidence(directory, {n: r.evidence for n, r in results.items() if r.evidence})
+    write_faces(directory, {n: r.faces for n, r in results.items() if r.faces})
     write_atomically(directory / "card.json", json.dumps(card, indent=2).encode())
-    curves = {name: result.roc for name, result in results.items() if result.roc is not None}
-    plot_roc(curves, directory / "roc.png")
     # Last: whoever finds it finds the others too.
     write_results(directory, {name: result.metrics for name, result in results.items()})
 
@@ -299,58 +310,25 @@ def report(
       metrics: rows of metrics.jsonl, for the training curves.
     """
     tables = {name: read_results(path) for name, path in runs.items()}
-    pictures: dict[str, epath.Path] = {}
-    similarities = {name: read_similarities(path) for name, path in runs.items()}
-    for kind in dict.fromkeys(map(_kind, similarities[list(runs)[-1]])):
-        of_kind = {run: _of_kind(found, kind) for run, found in similarities.items()}
-        if all(of_kind.values()):
-            name, caption = _PICTURES.get(kind, (f"{kind}_distributions.png", f"{kind}, first row"))
-            plot_distributions(of_kind, directory / name)
-            pictures[f"Similarities of {caption}"] = directory / name
     last = list(runs)[-1]
-    pictures[f"TAR against FAR, {last}"] = directory / "roc.png"
+    pictures = {}
     if metrics:
         plot_training_curves(metrics, directory / "training.png")
         pictures[f"Training, {last}"] = directory / "training.png"
+    evidence = read_evidence(directory)
+    rests_on = {name: found.rests_on for name, found in evidence.items()}
+    of_group = distribution_pictures(directory, runs)
+    for group, drawn in roc_pictures(directory, {last: evidence}).items():
+        of_group.setdefault(group, {}).update(drawn)
     write_report(
         directory / "report.html",
         title="Evaluation of " + ", ".join(runs),
         runs=tables,
         pictures=pictures,
+        of_group=of_group,
         card=json.loads((directory / "card.json").read_text()),
+        rests_on=rests_on,
+        faces=read_faces(directory),
     )
-    return markdown_table(tables, metrics=HEADLINE)
-
-
-def read_similarities(directory: epath.Path) -> dict[str, Similarities]:
-    """The similarities.npz of an evaluation, by protocol."""
-    with np.load(io.BytesIO((directory / "similarities.npz").read_bytes())) as arrays:
-        protocols = dict.fromkeys(name.rsplit("|", 1)[0] for name in arrays)
-        return {
-            protocol: Similarities(
-                arrays[f"{protocol}|positive"],
-                arrays[f"{protocol}|negative"],
-                *map(float, arrays[f"{protocol}|means"]),
-            )
-            for protocol in protocols
-        }
-
-
-_PICTURES = {
-    "domains": ("distributions.png", "genuine and impostor pairs, easy domain first"),
-    "pairs": ("pair_distributions.png", "the lists of pairs"),
-    "": ("verification_distributions.png", "the pairs of benchmarks"),
-}
-
-
-def _kind(protocol: str) -> str:
-    """Results of one kind share a picture: `kind/part`, or those that are no part of anything."""
-    return protocol.split("/")[0] if "/" in protocol else ""
-
-
-def _of_kind(similarities: Mapping[str, Similarities], kind: str) -> dict[str, Similarities]:
-    return {
-        name.removeprefix(f"{kind}/"): value
-        for name, value in similarities.items()
-        if _kind(name) == kind
-    }
+    table = markdown_table(tables, metrics=HEADLINE)
+    return f"{table}\n{intervals_text(rests_on)}\n" if rests_on else table

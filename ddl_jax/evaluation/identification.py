@@ -11,7 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ddl_jax.evaluation.bootstrap import PairSamples, identity_samples, share_samples
+from ddl_jax.evaluation.evidence import Evidence, people_or_pairs
 from ddl_jax.evaluation.gallery_search import Search, search_gallery
+from ddl_jax.evaluation.resampled import verification_samples
 from ddl_jax.evaluation.roc import RocCurve, is_enough
 from ddl_jax.evaluation.similarity import cosine_blocks, unit_rows
 
@@ -155,6 +158,50 @@ def identification_metrics(
         rate = tpir_at_fpir(each, [fpir])[0] if enough else np.nan
         values[f"tpir_at_fpir_{fpir:g}"] = float(rate)
     return values
+
+
+def identification_evidence(
+    searches: Searches,
+    probe_ids: np.ndarray,
+    *,
+    ranks: Sequence[int] = (1, 5, 10),
+    fpirs: Sequence[float] = (1e-1, 1e-2),
+    samples: int = 1000,
+) -> Evidence:
+    """The rates of `identification_metrics` on bootstrap samples of the people of the probes.
+
+    The galleries stay whole. `probe_ids[P]` are the people of the probes of every search.
+    """
+    each = _each(searches)
+    people, who = np.unique(probe_ids, return_inverse=True)
+    counts = identity_samples(len(people), samples)
+    evidence = Evidence(people_or_pairs(len(people), len(who)), {})
+    for k in ranks:
+        hits = [found.ranks[found.mated] <= k for found in each]
+        drawn = [share_samples(h, who[found.mated], counts) for h, found in zip(hits, each)]
+        evidence.drawn[f"rank_{k}"] = np.mean(drawn, axis=0)
+        evidence.right[f"rank_{k}"] = np.concatenate(hits)
+    if fpirs and all((~found.mated).any() for found in each):
+        rates = np.mean([_open_set_samples(found, who, counts, fpirs) for found in each], axis=0)
+        for fpir, rate in zip(fpirs, rates.T):
+            evidence.drawn[f"tpir_at_fpir_{fpir:g}"] = rate
+    return evidence
+
+
+def _open_set_samples(
+    found: Search, who: np.ndarray, counts: np.ndarray, fpirs: Sequence[float]
+) -> np.ndarray:
+    """TPIR of rank 1 at every FPIR, in every sample `[S + 1, len(fpirs)]`."""
+    mated, hits = found.mated, found.ranks == 1
+    if not hits.any():
+        return np.zeros((len(counts), len(fpirs)))
+    scores = np.round(np.concatenate([found.own[hits], found.other[~mated]]), 12)
+    probes = np.concatenate([who[hits], who[~mated]])
+    drawn = verification_samples(
+        scores, np.arange(len(scores)) < np.sum(hits), PairSamples(counts, probes, probes), fpirs
+    )
+    share = share_samples(hits[mated], who[mated], counts)
+    return np.stack([drawn[f"tar_at_far_{fpir:g}"] * share for fpir in fpirs], axis=1)
 
 
 def _each(searches: Searches) -> Sequence[Search]:

@@ -11,7 +11,9 @@ from etils import epath
 from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.bootstrap import PairSamples
-from ddl_jax.evaluation.resampled import accuracy_samples, verification_samples
+from ddl_jax.evaluation.evidence import pair_evidence, people_or_pairs
+from ddl_jax.evaluation.hardest import hardest_pairs
+from ddl_jax.evaluation.resampled import accuracy_samples
 from ddl_jax.evaluation.result import (
     FARS,
     ProtocolResult,
@@ -22,7 +24,11 @@ from ddl_jax.evaluation.result import (
 )
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import Similarities, pair_cosines, pair_distances, unit_rows
-from ddl_jax.evaluation.verification import check_both_kinds, distance_accuracy
+from ddl_jax.evaluation.verification import (
+    check_both_kinds,
+    decided_rightly,
+    distance_accuracy,
+)
 
 
 def pairs_protocol(
@@ -34,6 +40,7 @@ def pairs_protocol(
     fold: np.ndarray | None = None,
     identities: np.ndarray | None = None,
     samples: int = 1000,
+    seed: int = 0,
     fars: Sequence[float] = FARS,
 ) -> ProtocolResult:
     """Accuracy over folds, TAR@FAR, EER, AUC and separation of pairs of images.
@@ -43,9 +50,9 @@ def pairs_protocol(
         first, second: `[N]` rows of embeddings.
         same: `[N]` bool.
         fold: `[N]` published folds; None means ten contiguous ones.
-        identities: `[n]` who is on each image; given, `accuracy`, `tar_at_far_*`, `eer`, `auc`,
-            `separation` and `d_prime` have bounds `*_low` and `*_high`: 95 % over identities.
-        samples: of the bootstrap.
+        identities: `[n]` who is on each image: the bounds `*_low` and `*_high` of all these are
+            95 % over identities; None: over pairs, too narrow where people come in several.
+        samples, seed: of the bootstrap.
         fars: targets of TAR@FAR, over all pairs together.
 
     Raises:
@@ -70,12 +77,22 @@ def pairs_protocol(
         **roc_metrics(roc, fars),
         **separation_metrics(similarities),
     }
-    if identities is not None:
-        pairs = _resampled(np.asarray(identities), len(unit), first, second, same, samples)
-        drawn = verification_samples(cosines, same, pairs, fars)
-        drawn["accuracy"] = accuracy_samples(distances, same, pairs, folds=folds)
-        metrics = with_bounds(metrics, drawn)
-    return ProtocolResult(metrics, similarities, roc)
+    if identities is None:
+        pairs, people = PairSamples.of_pairs(len(same), samples=samples, seed=seed), None
+    else:
+        pairs = _resampled(np.asarray(identities), len(unit), first, second, same, samples, seed)
+        people = pairs.counts.shape[1]
+    rests_on = people_or_pairs(people, len(same))
+    evidence = pair_evidence(cosines, same, pairs, fars, rests_on=rests_on)
+    evidence.drawn["accuracy"] = accuracy_samples(distances, same, pairs, folds=folds)
+    evidence.right["accuracy"] = decided_rightly(distances, same, folds=folds)
+    return ProtocolResult(
+        with_bounds(metrics, evidence.drawn),
+        similarities,
+        roc,
+        evidence,
+        hardest_pairs(cosines, same, first, second),
+    )
 
 
 def _resampled(
@@ -85,6 +102,7 @@ def _resampled(
     second: np.ndarray,
     same: np.ndarray,
     samples: int,
+    seed: int,
 ) -> PairSamples:
     if identities.shape != (images,):
         raise ValueError(f"identities {identities.shape} of {images} images: give one for each")
@@ -96,7 +114,7 @@ def _resampled(
             f"pair {i} is of identities {first[i]} and {second[i]}, but same is {same[i]:d} "
             f"({len(wrong)} such pairs)"
         )
-    return PairSamples.of_identities(first, second, samples=samples)
+    return PairSamples.of_identities(first, second, samples=samples, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from PIL import Image
 
+from ddl_jax.evaluation.evidence import RocBand
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import Similarities
@@ -29,7 +30,10 @@ _BOOKKEEPING = ("step", "learning_rate", "images_per_second", "data_wait")
 
 
 def plot_distributions(
-    runs: Mapping[str, Mapping[str, Similarities]], path: epath.PathLike
+    runs: Mapping[str, Mapping[str, Similarities]],
+    path: epath.PathLike,
+    *,
+    first: str = "teacher",
 ) -> None:
     """Similarity distributions: a row for each domain, a column for each run.
 
@@ -41,9 +45,11 @@ def plot_distributions(
         runs: `{run: {domain: similarities}}`; the first domain is the easy one, and every run
             has the same domains.
         path: of the PNG.
+        first: what the first domain is, written below its name.
     """
     domains = list(next(iter(runs.values())))
-    figure = Figure(figsize=(10, 1.1 + 2.1 * len(domains)), dpi=_DPI, layout="constrained")
+    width = 10 if len(runs) > 1 else 7  # what a phone shows, too
+    figure = Figure(figsize=(width, 1.1 + 2.1 * len(domains)), dpi=_DPI, layout="constrained")
     axes = figure.subplots(len(domains), len(runs), sharex=True, sharey=True, squeeze=False)
     grid = np.linspace(*_range(runs), 401)
     top = max(
@@ -57,7 +63,7 @@ def plot_distributions(
             easy = similarities[domains[0]] if row else None
             _distribution_panel(axes[row, column], similarities[name], easy, grid, top)
     for row, name in enumerate(domains):
-        label = name if row else f"{name}\n(teacher)"
+        label = f"{name}\n({first})" if first and not row else name
         axes[row, 0].set_ylabel(label, fontsize=12, color=_INK)
     for axis in axes[-1]:
         axis.set_xlabel("cosine similarity", fontsize=11, color=_INK)
@@ -77,6 +83,25 @@ def plot_roc(curves: Mapping[str, RocCurve], path: epath.PathLike) -> None:
     axis.set_xlabel("false accept rate (FAR)", fontsize=12)
     axis.set_ylabel("true accept rate (TAR)", fontsize=12)
     axis.legend(fontsize=11, frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def plot_roc_bands(curves: Mapping[str, RocBand], path: epath.PathLike) -> None:
+    """`plot_roc` with the 95 % of bootstrap samples around each line; 6 lines can be told apart."""
+    figure, axis = _curves_figure()
+    lowest = 1.0
+    for number, (name, curve) in enumerate(curves.items()):
+        color = _LINES[(number + 1) % len(_LINES)]
+        style = _STYLES[number % len(_STYLES)]
+        axis.plot(curve.far, curve.tar, style, color=color, lw=2, label=name)
+        axis.fill_between(curve.far, curve.low, curve.high, color=color, alpha=0.16, lw=0)
+        lowest = min(lowest, float(np.nanmin([curve.tar[0], curve.low[0]])))
+    floor = max(0.0, lowest - 0.05)
+    axis.set(xscale="log", xlim=(None, 1), ylim=(floor, 1 + 0.01 * (1 - floor)))
+    axis.set_xlabel("false accept rate (FAR)", fontsize=12)
+    axis.set_ylabel("true accept rate (TAR)", fontsize=12)
+    axis.tick_params(labelsize=11)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=11, frameon=False)
     _save(figure, path)
 
 
@@ -206,7 +231,10 @@ def _distribution_legend(figure: Figure, *, hard: bool) -> None:
     if hard:
         handles.append(figure.axes[0].plot([], [], color="#888888", lw=1.6)[0])
         labels.append("the easy domain (outline, grey bar)")
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
+    columns = 4 if figure.get_figwidth() > 8 else 2
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=11
+    )
 
 
 def _range(runs: Mapping[str, Mapping[str, Similarities]]) -> tuple[float, float]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
+from ddl_jax.evaluation import html_page
 from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.evaluation.hardest import FacePair
 
 Results = Mapping[str, Mapping[str, float]]  # {protocol: {metric: value}}
 
@@ -30,20 +30,6 @@ _ABBREVIATIONS = ("tar", "far", "eer", "auc", "tpir", "fpir")
 _BOUNDS = ("_low", "_high")  # the interval of the metric of that name
 _INSUFFICIENT = "insufficient data"
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
-  max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.none { color: #767676; font-style: italic; }
-img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
-figcaption, footer { color: #555; font-size: .9rem; }
-dt { font-weight: 600; } dd { margin: 0 0 .5rem; overflow-wrap: anywhere; }
-"""
-
 
 def write_results(directory: epath.PathLike, results: Results) -> epath.Path:
     """Writes `results.json` in one step, NaN and infinities as null -> its path.
@@ -51,8 +37,7 @@ def write_results(directory: epath.PathLike, results: Results) -> epath.Path:
     The file is strict JSON: `{protocol: {metric: value}}`, arrays as lists.
     """
     path = epath.Path(directory) / "results.json"
-    text = json.dumps(_plain(results), indent=2, allow_nan=False)
-    write_atomically(path, f"{text}\n".encode())
+    write_atomically(path, strict_json(results))
     return path
 
 
@@ -82,7 +67,10 @@ def write_report(
     title: str,
     runs: Mapping[str, Results],
     pictures: Mapping[str, epath.PathLike] | None = None,
+    of_group: Mapping[str, Mapping[str, epath.PathLike]] | None = None,
     card: Mapping[str, object] | None = None,
+    rests_on: Mapping[str, str] | None = None,
+    faces: Mapping[str, Sequence[FacePair]] | None = None,
 ) -> None:
     """Writes one self-contained HTML page: no script, nothing to fetch.
 
@@ -90,61 +78,170 @@ def write_report(
         path: of the page.
         title: of the page.
         runs: `{run: {protocol: {metric: value}}}`; one run is fine.
-        pictures: `{caption: PNG file}`, put into the page itself.
+        pictures: `{caption: PNG file}` of training, put into the page itself.
+        of_group: the same for groups of results: `group/part`, or `group` alone.
         card: what a reader must know to compare the numbers: data, protocol, checkpoint, ...; its
             `protocols`, `{protocol: card}`, stand below the tables of `protocol` and its parts.
+        rests_on: what the intervals of a protocol rest on.
+        faces: the hardest pairs of each protocol, if the page may show faces; None: nothing is
+            said about them.
     """
     own = dict(card or {})
     cards = own.pop("protocols", {})
-    parts = [f"<h1>{html.escape(title)}</h1>"]
-    parts += [_figure(caption, picture) for caption, picture in (pictures or {}).items()]
-    for protocol in _keys(runs.values()):
-        parts.append(_table(runs, protocol))
-        if of_this := cards.get(protocol, cards.get(protocol.split("/")[0])):
-            parts.append(f"<details><summary>Rule and data</summary>{_items(of_this)}</details>")
+    groups = _groups(runs)
+    sections = [
+        html_page.section(group, _group(group, runs, names, of_group, cards, rests_on, faces))
+        for group, names in groups.items()
+    ]
+    titles = list(groups)
+    if pictures:
+        sections.append(html_page.section("Training", [html_page.figures(pictures)]))
+        titles.append("Training")
     if own:
-        parts.append(f"<h2>Protocol card</h2>{_items(own)}")
-    parts.append(
-        "<footer>Thresholds, means and separations are cosines. "
-        "In brackets: 95 % over bootstrap samples of identities. "
+        sections.append(html_page.section("Protocol card", [html_page.items(own)]))
+        titles.append("Protocol card")
+    contents = [html_page.contents(titles)] if len(titles) > 1 else []
+    footer = f"<footer>{''.join(f'<p>{line}</p>' for line in _footer(faces))}</footer>"
+    write_atomically(path, html_page.page(title, [*contents, *sections, footer]))
+
+
+def group_of(protocol: str) -> str:
+    """The group of a result: that of `group/part`, or itself."""
+    return protocol.split("/")[0]
+
+
+def _groups(runs: Mapping[str, Results]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for protocol in _keys(runs.values()):
+        groups.setdefault(group_of(protocol), []).append(protocol)
+    return groups
+
+
+def _footer(faces: Mapping[str, Sequence[FacePair]] | None) -> list[str]:
+    lines = [
+        "Thresholds, means and separations are cosines. Small, below a number: 95 % over bootstrap "
+        "samples, of people where it is known who is who.",
         f"“{_INSUFFICIENT}”: so few comparisons that a rate would rest on less than 30 errors, or "
-        "none of a kind.</footer>"
-    )
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
-    write_atomically(path, page.encode())
-
-
-def _table(runs: Mapping[str, Results], protocol: str) -> str:
-    head = "".join(f"<th>{_text(run)}</th>" for run in runs)
-    body = []
-    for metric, values in _rows(runs, protocol, None):
-        cells = (
-            f"<td{' class=none' if value == _INSUFFICIENT else ''}>{value}</td>" for value in values
+        "none of a kind.",
+    ]
+    if faces is not None and not faces:
+        lines.append(
+            "The hardest errors are not shown, as they are faces of people; "
+            "--config.evaluation.faces=6 shows six of either kind."
         )
-        body.append(f"<tr><td>{_text(_label(metric))}</td>{''.join(cells)}</tr>")
-    return (
-        f'<h2>{_text(protocol)}</h2><div class="wide"><table><thead><tr><th></th>{head}</tr>'
-        f"</thead><tbody>{''.join(body)}</tbody></table></div>"
+    return lines
+
+
+def _group(
+    group: str,
+    runs: Mapping[str, Results],
+    names: Sequence[str],
+    of_group: Mapping[str, Mapping[str, epath.PathLike]] | None,
+    cards: Mapping[str, Mapping[str, object]],
+    rests_on: Mapping[str, str] | None,
+    faces: Mapping[str, Sequence[FacePair]] | None,
+) -> list[str]:
+    pictures = (of_group or {}).get(group, {})
+    parts = [html_page.figures(pictures)] if pictures else []
+    parts += _tables(group, runs, names)
+    told = {name: (rests_on or {})[name] for name in names if name in (rests_on or {})}
+    parts += [intervals_note(told)] if told else []
+    parts += card_items(names, cards)
+    for name in names:
+        if pairs := (faces or {}).get(name):
+            parts.append(_faces(name, pairs))
+    return parts
+
+
+def _card_of(protocol: str, cards: Mapping[str, object]) -> str:
+    """The name of the card that a result is told about in; IJB's 1:N is in that of its 1:1."""
+    group = group_of(protocol)
+    return next((c for c in (protocol, group, group.removesuffix("_1n")) if c in cards), "")
+
+
+def card_items(protocols: Iterable[str], cards: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """The cards of these results, each once and folded."""
+    names = dict.fromkeys(card for each in protocols if (card := _card_of(each, cards)))
+    return [
+        f"<details><summary>{html_page.text(name)}: rule and data</summary>"
+        f"{html_page.items(cards[name])}</details>"
+        for name in names
+    ]
+
+
+def intervals_note(told: Mapping[str, str]) -> str:
+    """`intervals_text` as a paragraph."""
+    return f'<p class="note">{html_page.text(intervals_text(told))}</p>'
+
+
+def intervals_text(rests_on: Mapping[str, str]) -> str:
+    """One sentence on what the intervals of `{protocol: what}` rest on."""
+    protocols: dict[str, list[str]] = {}
+    for name, what in rests_on.items():
+        protocols.setdefault(what, []).append(name)
+    told = "; ".join(
+        what if len(protocols) == 1 else f"{what} ({', '.join(names)})"
+        for what, names in protocols.items()
     )
+    return f"Intervals: 95 % over bootstrap samples of {told}."
 
 
-def _items(card: Mapping[str, object]) -> str:
-    items = (f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in card.items())
-    return f"<dl>{''.join(items)}</dl>"
+def _tables(group: str, runs: Mapping[str, Results], names: Sequence[str]) -> list[str]:
+    """Of one run a column for each result of the group; of several runs a table for each result."""
+    if len(runs) > 1:
+        parts = []
+        for name in names:
+            columns = {run: results.get(name, {}) for run, results in runs.items()}
+            parts += [f"<h3>{html_page.text(name)}</h3>"] if name != group else []
+            parts.append(_table(name, columns))
+        return parts
+    (results,) = runs.values()
+    # The summary of a group has metrics of its own.
+    alike = [[name for name in names if (name == group) == summary] for summary in (True, False)]
+    return [
+        _table(group, {name.removeprefix(f"{group}/"): results[name] for name in some})
+        for some in alike
+        if some
+    ]
 
 
-def _figure(caption: str, picture: epath.PathLike) -> str:
-    content = base64.b64encode(epath.Path(picture).read_bytes()).decode()
-    return (
-        f'<figure><img alt="{_text(caption)}" src="data:image/png;base64,{content}">'
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
-    )
+def _table(name: str, columns: Mapping[str, Mapping[str, float]]) -> str:
+    metrics = [metric for metric in _keys(columns.values()) if not _is_bound(metric, columns)]
+    rows = [
+        (label(metric), [_cell_of(metric, values) for values in columns.values()])
+        for metric in metrics
+    ]
+    return html_page.table(["", *columns], rows, name)
+
+
+def _is_bound(metric: str, columns: Mapping[str, Mapping[str, float]]) -> bool:
+    known = _keys(columns.values())
+    return any(metric.endswith(end) and metric.removesuffix(end) in known for end in _BOUNDS)
+
+
+def _cell_of(metric: str, values: Mapping[str, float]) -> str:
+    if metric not in values:
+        return "<td>–</td>"
+    value, bounds = number_text(metric, values[metric]), bounds_text(metric, values)
+    small = f"<small>{bounds.replace(', ', ' – ')}</small>" if bounds else ""
+    missing = ' class="none"' if value == _INSUFFICIENT else ""
+    return f"<td{missing}>{value}{small}</td>"
+
+
+def _faces(name: str, pairs: Sequence[FacePair]) -> str:
+    parts = []
+    for kind, told in ((True, "same person, least alike"), (False, "different people, most alike")):
+        if not any(pair.genuine == kind for pair in pairs):
+            continue
+        shown = "".join(
+            f'<li><img alt="{html_page.text(pair.names[0])}" src="{pair.pictures[0]}"> '
+            f'<img alt="{html_page.text(pair.names[1])}" src="{pair.pictures[1]}">'
+            f"<br><small>cosine {pair.score:.3f}</small></li>"
+            for pair in pairs
+            if pair.genuine == kind
+        )
+        parts.append(f'<h3>{html_page.text(name)}: {told}</h3><ul class="faces">{shown}</ul>')
+    return "".join(parts)
 
 
 def _rows(
@@ -163,25 +260,37 @@ def _rows(
 
 def _show(metric: str, values: Mapping[str, float | None]) -> str:
     """The value, with its bounds in brackets where it has them."""
-    text = _number(metric, values[metric])
-    bounds = [_number(metric, values.get(f"{metric}{end}")) for end in _BOUNDS]
-    if _INSUFFICIENT in (text, *bounds):
-        return text
-    return f"{text} [{', '.join(bound.removesuffix(' %') for bound in bounds)}]"
+    bounds = bounds_text(metric, values)
+    return number_text(metric, values[metric]) + (f" [{bounds}]" if bounds else "")
 
 
-def _number(metric: str, value: float | None) -> str:
+def bounds_text(metric: str, values: Mapping[str, float | None]) -> str:
+    """ "1.10, 3.49", the bounds of a metric; empty where it has none."""
+    bounds = [number_text(metric, values.get(f"{metric}{end}")) for end in _BOUNDS]
+    if _INSUFFICIENT in (number_text(metric, values[metric]), *bounds):
+        return ""
+    return ", ".join(bound.removesuffix(" %") for bound in bounds)
+
+
+def number_text(metric: str, value: float | None, *, signed: bool = False) -> str:
+    """A value as a reader wants it: shares in per cent, counts whole, cosines to .001."""
     if value is None or not math.isfinite(value):
         return _INSUFFICIENT
     if isinstance(value, numbers.Integral):
         return f"{value:,}"
-    return f"{100 * value:.2f} %" if metric.startswith(_SHARES) else f"{value:.3f}"
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.2f} %" if metric.startswith(_SHARES) else f"{value:{sign}.3f}"
 
 
-def _label(metric: str) -> str:
+def label(metric: str) -> str:
     """`tar_at_far_0.01` -> "TAR at FAR 0.01"."""
     words = metric.replace("_", " ").split()
     return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in words)
+
+
+def strict_json(value: object) -> bytes:
+    """JSON of anything that results hold: NaN and infinities as null, arrays as lists."""
+    return f"{json.dumps(_plain(value), indent=2, allow_nan=False)}\n".encode()
 
 
 def _plain(value: object) -> object:
@@ -206,7 +315,3 @@ def _keys(mappings) -> list[str]:
 
 def _cell(text: str) -> str:
     return str(text).replace("|", "\\|")
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

@@ -105,10 +105,9 @@ def _measures(
             "separation": separation,
             "d_prime": np.where(spread > 0, separation / spread, np.nan),
         }
-    for target in fars:
-        last = np.maximum(np.sum(far <= target, axis=1) - 1, 0)  # of a curve of NaN: NaN
-        found[f"tar_at_far_{target:g}"] = np.take_along_axis(tar, last[:, None], 1)[:, 0]
-    return found
+    last = np.stack([np.searchsorted(row, fars, side="right") - 1 for row in far])
+    reached = np.take_along_axis(tar, np.maximum(last, 0), 1)  # of a curve of NaN: NaN
+    return found | {f"tar_at_far_{target:g}": reached[:, i] for i, target in enumerate(fars)}
 
 
 def _curves(

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ddl_jax.evaluation.bootstrap import interval
+from ddl_jax.evaluation.evidence import Evidence
+from ddl_jax.evaluation.hardest import FacePair, HardPair
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import Similarities
 
@@ -19,13 +21,18 @@ class ProtocolResult:
     """One protocol on one set of images.
 
     `metrics` holds shares (0..1), cosines and counts by name; NaN stands for "too little data to
-    say" and becomes null in results.json. `similarities` may be a sample; metrics never are. A
-    summary of other results has metrics alone.
+    say" and becomes null in results.json. `similarities` may be a sample; metrics never are.
+    `evidence` is what bounds and comparisons rest on, `hardest` numbers of the images of the worst
+    pairs, `faces` some of these if a report may show them. A summary of other results has metrics
+    and perhaps evidence.
     """
 
     metrics: Mapping[str, float]
     similarities: Similarities | None = None
     roc: RocCurve | None = None
+    evidence: Evidence | None = None
+    hardest: Sequence[HardPair] = ()
+    faces: Sequence[FacePair] = ()
 
 
 def roc_metrics(roc: RocCurve, fars: Sequence[float]) -> dict[str, float]:

@@ -46,8 +46,14 @@ def verification_decisions(
     embeddings: np.ndarray, issame: np.ndarray, *, folds: int | np.ndarray = 10
 ) -> np.ndarray:
     """Which pairs `[N]` `verification_accuracy` decides rightly: what `mcnemar` compares."""
+    return decided_rightly(_distances(embeddings, issame), issame, folds=folds)
+
+
+def decided_rightly(
+    distances: np.ndarray, issame: np.ndarray, *, folds: int | np.ndarray = 10
+) -> np.ndarray:
+    """`verification_decisions` of squared L2 distances `[N]` of unit rows."""
     issame = np.asarray(issame, bool)
-    distances = _distances(embeddings, issame)
     fold, _, _, best = _thresholds(distances, issame, folds)
     return (distances < GRID[best][fold]) == issame
 

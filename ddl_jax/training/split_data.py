@@ -275,7 +275,9 @@ def _compare(
         out / REPORT,
         title=f"Easy and hard images of {plan.data.path}",
         runs=runs,
-        pictures={"Similarities of genuine and impostor pairs, easy domain first": picture},
+        of_group={
+            "domains": {"Similarities of genuine and impostor pairs, easy domain first": picture}
+        },
         card={
             **{f"verdict {number}": verdict for number, verdict in enumerate(verdicts, 1)},
             "images": f"{len(rows)} of {len(index)}: those of the domains compared, of identities "

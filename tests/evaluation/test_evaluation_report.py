@@ -5,7 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from ddl_jax.evaluation.hardest import FacePair
 from ddl_jax.evaluation.report import markdown_table, write_report, write_results
 
 RUNS = {
@@ -49,7 +51,7 @@ def test_markdown():
 
 
 def test_report_is_one_escaped_page(tmp_path):
-    (tmp_path / "p.png").write_bytes(b"\x89PNG picture")
+    Image.new("P", (1400, 10)).save(tmp_path / "p.png")
     path = tmp_path / "report.html"
     card = {"data": "faces & <more>", "folds": 10}
     write_report(
@@ -69,6 +71,35 @@ def test_report_is_one_escaped_page(tmp_path):
     assert source.startswith("data:image/png;base64,") and "http" not in page
     for text in ("&lt;run&gt;", "faces &amp; &lt;more&gt;", "insufficient data", "50.00 %"):
         assert text in page
+    assert 'lang="en"' in page and "prefers-color-scheme: dark" in page
+    assert all(attributes["alt"] for tag, attributes in tags if tag == "img")
+
+
+def test_report_of_one_run_has_a_column_for_each_part_and_says_what_intervals_rest_on(tmp_path):
+    parts = {"rfw/Asian": {"eer": 0.02, "eer_low": 0.01, "eer_high": 0.03}, "rfw/Indian": {}}
+    results = {**parts, "rfw": {"accuracy_mean_of_races": 0.9}, "lfw": {"eer": np.nan}}
+    rests_on = {"rfw/Asian": "600 pairs", "rfw/Indian": "600 pairs", "lfw": "58 people"}
+    cards = {"protocols": {"rfw": {"rule": "the <rule>"}}}
+    report = tmp_path / "r.html"
+    write_report(report, title="t", runs={"run": results}, card=cards, rests_on=rests_on, faces={})
+    page = report.read_text()
+    assert '<th scope="col">Asian</th><th scope="col">Indian</th>' in page
+    assert "<td>2.00 %<small>1.00 – 3.00</small></td><td>–</td>" in page
+    assert "bootstrap samples of 600 pairs." in page and "bootstrap samples of 58 people." in page
+    assert page.count("the &lt;rule&gt;") == 1
+    # Faces are shown on request only, and that is said.
+    assert "hardest errors are not shown" in page and "jpeg" not in page
+
+
+def test_faces_are_shown_where_they_may_be(tmp_path):
+    pair = FacePair(False, 0.81, ("a/<1>.jpg", "b/2.jpg"), ("data:image/jpeg;base64,AA",) * 2)
+    report = tmp_path / "r.html"
+    runs = {"run": {"lfw": {"eer": 0.1}}}
+    write_report(report, title="t", runs=runs, faces={"lfw": [pair]})
+    page = report.read_text()
+    assert 'alt="a/&lt;1&gt;.jpg" src="data:image/jpeg;base64,AA"' in page
+    assert "different people, most alike" in page and "cosine 0.810" in page
+    assert "not shown" not in page
 
 
 def test_bounds_stand_behind_their_metric():

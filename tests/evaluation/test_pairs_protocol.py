@@ -127,7 +127,8 @@ def test_bounds_over_identities():
     ).metrics
     bounded = ("accuracy", "tar_at_far_0.1", "eer", "auc", "overlap", "separation", "d_prime")
     for name, value in plain.items():
-        np.testing.assert_equal(found[name], value)
+        if not name.endswith(("_low", "_high")):
+            np.testing.assert_equal(found[name], value)
     for name in bounded:
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"], name
     assert np.isnan(found["tar_at_far_0.001_low"])  # as the value: too few impostors

@@ -50,13 +50,16 @@ def test_a_benchmark_alone_needs_no_other_data(home, capsys):
     folder = home / "run/evaluation/7-protocols"
     results = json.loads((folder / "results.json").read_text())
     assert list(results) == ["lfw"] and results["lfw"]["pairs"] == 40
-    assert f"| lfw | accuracy | {100 * results['lfw']['accuracy']:.2f} % |" in printed
+    low, value, high = (100 * results["lfw"][f"accuracy{end}"] for end in ("_low", "", "_high"))
+    assert f"| lfw | accuracy | {value:.2f} % [{low:.2f}, {high:.2f}] |" in printed
+    assert "Intervals: 95 % over bootstrap samples of 40 pairs." in printed
     card = json.loads((folder / "card.json").read_text())
     assert "40, 20 of them genuine" in card["protocols"]["lfw"]["pairs"]
     assert card["protocols"]["lfw"]["embedding"] == "image + mirror image"
     assert card["model colour"] == "BGR" and card["checkpoint step"] == 7
     page = (folder / "report.html").read_text()
-    assert "squared L2" in page and "Similarities of the pairs of benchmarks" in page
+    assert "squared L2" in page and "genuine and impostor pairs of lfw" in page
+    assert "over pairs, as nobody says who is who" in page
 
 
 def test_other_files_do_not_take_the_place_of_the_first(home, capsys):

@@ -74,7 +74,7 @@ def test_a_run_leaves_the_files_the_docs_name(pretrained):
     assert list((workdir / "tensorboard").iterdir())
     assert (workdir / "checkpoints" / "2").is_dir()
     evaluation = workdir / "evaluation" / "2"
-    for name in ("report.html", "distributions.png", "roc.png", "training.png"):
+    for name in ("report.html", "distributions_domains.png", "roc_domains.png", "training.png"):
         assert (evaluation / name).stat().st_size > 1000
     results = json.loads((evaluation / "results.json").read_text())
     assert set(results) == {

@@ -6,8 +6,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ddl_jax.evaluation.bootstrap import PairSamples, identity_samples, share_samples
+from ddl_jax.evaluation.evidence import Evidence, pair_evidence, people_or_pairs
+from ddl_jax.evaluation.hardest import hardest_pairs
 from ddl_jax.evaluation.identification import identification_ranks
-from ddl_jax.evaluation.result import FARS, ProtocolResult, roc_metrics, separation_metrics
+from ddl_jax.evaluation.impostors import ImpostorPairs
+from ddl_jax.evaluation.result import (
+    FARS,
+    ProtocolResult,
+    roc_metrics,
+    separation_metrics,
+    with_bounds,
+)
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import (
     MOST_SHOWN,
@@ -27,8 +37,13 @@ def closed_set(
     *,
     ks: Sequence[int],
     fars: Sequence[float] = FARS,
+    samples: int = 1000,
+    images: np.ndarray | None = None,
 ) -> ProtocolResult:
     """Rank-k, and TAR@FAR, EER and separation over all cosines of a probe and a gallery row.
+
+    All with bounds over people: for ranks those of the probes are resampled, for cosines those of
+    either side but distractors, who stay.
 
     Args:
         probe, gallery: `[P, D]`, `[G, D]`; normalised here.
@@ -36,6 +51,9 @@ def closed_set(
             probe has is a distractor.
         ks: the ranks to report.
         fars: targets of TAR@FAR.
+        samples: of the bootstrap.
+        images: `[P + G]` the number of an image of every probe, then of every gallery row, for the
+            hardest pairs; as they stand unless it is given.
 
     Raises:
         ValueError: shapes that do not agree, a probe whose identity is not in the gallery,
@@ -44,11 +62,16 @@ def closed_set(
     probe_ids, gallery_ids = np.asarray(probe_ids), np.asarray(gallery_ids)
     ranks = identification_ranks(probe, probe_ids, gallery, gallery_ids)
     probe, gallery = unit_rows(probe), unit_rows(gallery)
-    genuine = _genuine(probe, probe_ids, gallery, gallery_ids)
+    mates = _mates(probe_ids, gallery_ids)
+    genuine = pair_cosines(np.concatenate([probe, gallery]), mates[0], len(probe) + mates[1])
+    kept = ImpostorPairs()  # by rows of either side
 
     def impostors() -> Iterator[np.ndarray]:
         for part, cosines in cosine_blocks(probe, gallery):
-            yield cosines[probe_ids[part, None] != gallery_ids]
+            row, column = np.nonzero(probe_ids[part, None] != gallery_ids)
+            scores = cosines[row, column]
+            kept.add(scores, part.start + row, column)
+            yield scores
 
     roc = RocCurve.from_scores(genuine, impostors())
     # The sum of all cosines is the product of the sums of all rows, and that of their squares that
@@ -72,20 +95,62 @@ def closed_set(
         **roc_metrics(roc, fars),
         **separation_metrics(similarities),
     }
-    return ProtocolResult(metrics, similarities, roc)
+    images = np.arange(len(probe) + len(gallery)) if images is None else np.asarray(images)
+    scores = np.concatenate([genuine, kept.scores])
+    rows = np.concatenate([mates[0], kept.first]), np.concatenate([mates[1], kept.second])
+    is_genuine = np.arange(len(scores)) < len(genuine)
+    evidence = _evidence(
+        *(scores, is_genuine, rows, kept.repeats, ranks, probe_ids, gallery_ids),
+        *(ks, fars, samples),
+    )
+    return ProtocolResult(
+        with_bounds(metrics, evidence.drawn),
+        similarities,
+        roc,
+        evidence,
+        hardest_pairs(scores, is_genuine, images[rows[0]], images[len(probe) + rows[1]]),
+    )
 
 
-def _genuine(
-    probe: np.ndarray, probe_ids: np.ndarray, gallery: np.ndarray, gallery_ids: np.ndarray
-) -> np.ndarray:
+def _evidence(
+    scores: np.ndarray,
+    genuine: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray],
+    repeats: np.ndarray,
+    ranks: np.ndarray,
+    probe_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    ks: Sequence[int],
+    fars: Sequence[float],
+    samples: int,
+) -> Evidence:
+    people, who = np.unique(probe_ids, return_inverse=True)
+    place = np.minimum(np.searchsorted(people, gallery_ids), len(people) - 1)
+    whose = np.where(people[place] == gallery_ids, place, len(people))  # a distractor: the last
+    counts = identity_samples(len(people), samples)
+    once = np.ones((len(counts), 1), counts.dtype)
+    pairs = PairSamples(
+        np.concatenate([counts, once], axis=1),
+        who[rows[0]],
+        whose[rows[1]],
+        np.concatenate([np.ones(np.sum(genuine), np.int64), repeats]),
+    )
+    rests_on = people_or_pairs(len(people), len(scores))
+    evidence = pair_evidence(scores, genuine, pairs, fars, rests_on=rests_on)
+    for k in ks:
+        evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, who, counts)
+        evidence.right[f"rank_{k}"] = ranks <= k
+    return evidence
+
+
+def _mates(probe_ids: np.ndarray, gallery_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(probe row, gallery row) of every genuine pair."""
     order = np.argsort(gallery_ids, kind="stable")
     starts = np.searchsorted(gallery_ids[order], probe_ids, side="left")
     counts = np.searchsorted(gallery_ids[order], probe_ids, side="right") - starts
-    rows = np.repeat(np.arange(len(probe)), counts)
+    rows = np.repeat(np.arange(len(probe_ids)), counts)
     step = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    matches = order[np.repeat(starts, counts) + step]
-    both = np.concatenate([probe, gallery])
-    return pair_cosines(both, rows, len(probe) + matches)
+    return rows, order[np.repeat(starts, counts) + step]
 
 
 def _some_impostors(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -47,7 +48,12 @@ def open_cox(entry: ProtocolEntry) -> Protocol:
                 place: columns.templates(embeddings, place, group) for place in [_STILL, *cameras]
             }
             for probe, gallery, name in _comparisons(cameras):
-                found[f"{prefix}/{name}"] = closed_set(*sides[probe], *sides[gallery], ks=(1, 5))
+                one, two = sides[probe], sides[gallery]
+                found[f"{prefix}/{name}"] = closed_set(
+                    *(one.features, one.subjects, two.features, two.subjects),
+                    ks=(1, 5),
+                    images=np.concatenate([one.images, two.images]),
+                )
         return found
 
     people = {group: list(group_of.values()).count(group) for group in groups}
@@ -65,6 +71,14 @@ def open_cox(entry: ProtocolEntry) -> Protocol:
         "FAR": "TAR at FAR <= target, over all probe-gallery pairs",
     }
     return Protocol("cox", images, evaluate, columns.pairs(cameras[0]), card)
+
+
+class _Side(NamedTuple):
+    """Probes or gallery: a row a person, and the number of the person's first image."""
+
+    features: np.ndarray
+    subjects: np.ndarray
+    images: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +103,16 @@ class _Columns:
         paths, subjects, where, groups = zip(*rows)
         return cls(list(paths), np.array(subjects), np.array(where), np.array(groups))
 
-    def templates(
-        self, embeddings: np.ndarray, place: str, group: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """One feature for each person of a group in a place, and who they are."""
+    def templates(self, embeddings: np.ndarray, place: str, group: str) -> _Side:
+        """One feature for each person of a group in a place."""
         rows = np.flatnonzero((self.places == place) & (self.groups == group))
         subjects = self.subjects[rows]
         # All frames of a person are one media: their mean.
-        return template_features(unit_rows(embeddings[rows]), subjects, np.zeros(len(rows), int))
+        features, people = template_features(
+            unit_rows(embeddings[rows]), subjects, np.zeros(len(rows), int)
+        )
+        _, first = np.unique(subjects, return_index=True)
+        return _Side(features, people, rows[first])
 
     def pairs(self, camera: str) -> PairRows:
         """Stills with the same and with the next person's first frame."""

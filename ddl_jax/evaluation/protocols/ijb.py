@@ -11,21 +11,37 @@ import itertools
 
 import numpy as np
 from etils import epath
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ddl_jax.config import ProtocolEntry
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.bootstrap import PairSamples, identity_samples
+from ddl_jax.evaluation.evidence import Evidence, pair_evidence, people_or_pairs
 from ddl_jax.evaluation.gallery_search import search_gallery
-from ddl_jax.evaluation.identification import identification_metrics, joined_gallery_rates
+from ddl_jax.evaluation.hardest import hardest_pairs
+from ddl_jax.evaluation.identification import (
+    identification_evidence,
+    identification_metrics,
+    joined_gallery_rates,
+)
+from ddl_jax.evaluation.impostors import ImpostorPairs
 from ddl_jax.evaluation.protocols.ijb_files import LISTS_1N, IjbFiles, read_ijb
 from ddl_jax.evaluation.protocols.images import ImageFiles, fingerprint, missing
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol, check_rows
-from ddl_jax.evaluation.result import ProtocolResult, roc_metrics, separation_metrics
+from ddl_jax.evaluation.result import (
+    ProtocolResult,
+    roc_metrics,
+    separation_metrics,
+    with_bounds,
+)
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import Similarities, pair_cosines, thinned
 from ddl_jax.evaluation.verification import tar_at_far, template_features
 
 FPIRS = (1e-2, 1e-1)
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_AT_ONCE = 2_000_000  # impostor pairs
 _FLAGS = [f"N{n}D{d}F{f}" for n, d, f in itertools.product((1, 0), repeat=3)]
 PRESETS = {"insightface": "N1D1F1", "adaface": "N1D0F1", "tface": "N0D0F0"}
 
@@ -46,7 +62,7 @@ def open_ijb(entry: ProtocolEntry) -> Protocol:
     there = {path.name for path in epath.Path(crops).iterdir()}
     missing([name for name in files.names if name not in there], "the image", crops)
     images = ImageFiles(crops, files.names, files.landmarks)
-    name = entry.kind
+    name, people = entry.kind, _people(files)
 
     def evaluate(embeddings: np.ndarray) -> dict[str, ProtocolResult]:
         check_rows(embeddings, images)
@@ -55,7 +71,7 @@ def open_ijb(entry: ProtocolEntry) -> Protocol:
             features, templates = template_features(
                 image_features(embeddings, files.detector, variant), files.templates, files.medias
             )
-            results[f"{name}/{variant}"] = _verification(features, templates, files)
+            results[f"{name}/{variant}"] = _verification(features, templates, files, people)
             results |= _identification(f"{name}_1n/{variant}", features, templates, files)
         return results
 
@@ -69,6 +85,9 @@ def open_ijb(entry: ProtocolEntry) -> Protocol:
         "score; F1 adds the mirror image's. "
         + ", ".join(f"{flags}: {who}" for who, flags in PRESETS.items()),
         "template": "mean over each media, sum over medias, length 1",
+        "error bars": "over pairs, as genuine and impostor pairs contradict each other"
+        if people is None
+        else f"over {people.max() + 1} people: templates that genuine pairs connect",
         "FAR": "tar_at_far: FAR <= target; tar_at_nearest_far: where FAR is nearest to the target, "
         "be it above, as insightface, TFace and AdaFace do",
         "1:N": _card_1n(files, entry.kind),
@@ -99,7 +118,9 @@ def _variants(entry: ProtocolEntry) -> list[str]:
     return [flags]
 
 
-def _verification(features: np.ndarray, templates: np.ndarray, files: IjbFiles) -> ProtocolResult:
+def _verification(
+    features: np.ndarray, templates: np.ndarray, files: IjbFiles, people: np.ndarray | None
+) -> ProtocolResult:
     first, second = (np.searchsorted(templates, each) for each in (files.first, files.second))
     scores = pair_cosines(features, first, second)
     genuine, impostors = scores[files.same], scores[~files.same]
@@ -118,7 +139,59 @@ def _verification(features: np.ndarray, templates: np.ndarray, files: IjbFiles) 
         **{f"tar_at_nearest_far_{far:g}": float(tar) for far, tar in zip(FARS, nearest)},
         **separation_metrics(similarities),
     }
-    return ProtocolResult(metrics, similarities, roc)
+    evidence = _evidence(scores, files.same, people, first, second)
+    _, image = np.unique(files.templates, return_index=True)  # the first of each template
+    hardest = hardest_pairs(scores, files.same, image[first], image[second])
+    metrics = with_bounds(metrics, evidence.drawn)
+    return ProtocolResult(metrics, similarities, roc, evidence, hardest)
+
+
+def _evidence(
+    scores: np.ndarray,
+    same: np.ndarray,
+    people: np.ndarray | None,
+    first: np.ndarray,
+    second: np.ndarray,
+) -> Evidence:
+    """Of all genuine pairs of templates and of some impostors that stand for all."""
+    if people is None:
+        samples = PairSamples.of_pairs(len(scores))
+        counts, first, second = samples.counts, samples.first, samples.second
+    else:
+        counts = identity_samples(people.max() + 1)
+        first, second = people[first], people[second]
+    genuine, impostors = np.flatnonzero(same), np.flatnonzero(~same)
+    kept = ImpostorPairs()
+    for start in range(0, len(impostors), _AT_ONCE):
+        rows = impostors[start : start + _AT_ONCE]
+        kept.add(scores[rows], first[rows], second[rows])
+    samples = PairSamples(
+        counts,
+        np.concatenate([first[genuine], kept.first]),
+        np.concatenate([second[genuine], kept.second]),
+        np.concatenate([np.ones(len(genuine), np.int64), kept.repeats]),
+    )
+    scores = np.concatenate([scores[genuine], kept.scores])
+    return pair_evidence(
+        scores,
+        np.arange(len(scores)) < len(genuine),
+        samples,
+        FARS,
+        rests_on=people_or_pairs(None if people is None else counts.shape[1], len(same)),
+    )
+
+
+def _people(files: IjbFiles) -> np.ndarray | None:
+    """Who each template, ascending, is of: those that genuine pairs connect are of one person.
+
+    None where the list contradicts that: an impostor pair is of one person then.
+    """
+    templates = np.unique(files.templates)
+    first, second = (np.searchsorted(templates, each) for each in (files.first, files.second))
+    linked = (first[files.same], second[files.same])
+    links = coo_array((np.ones(len(linked[0])), linked), (len(templates), len(templates)))
+    _, people = connected_components(links, directed=False)
+    return people if np.array_equal(people[first] == people[second], files.same) else None
 
 
 def _identification(
@@ -135,13 +208,14 @@ def _identification(
     whole = identification_metrics(search_gallery(probe, ids, joined, everybody), fpirs=())
     rates = joined_gallery_rates(probe, ids, joined, everybody, FPIRS)
     whole |= {f"tpir_at_joined_fpir_{fpir:g}": float(r) for fpir, r in zip(FPIRS, rates)}
-    results = {
-        name: identification_metrics(found, fpirs=FPIRS),
-        f"{name}/gallery_1": identification_metrics(found[0], fpirs=FPIRS),
-        f"{name}/gallery_2": identification_metrics(found[1], fpirs=FPIRS),
-        f"{name}/joined_gallery": whole,
-    }
-    return {key: ProtocolResult(metrics) for key, metrics in results.items()}
+    searches = {name: found, f"{name}/gallery_1": found[:1], f"{name}/gallery_2": found[1:]}
+    results = {}
+    for key, some in searches.items():
+        evidence = identification_evidence(some, ids, fpirs=FPIRS)
+        metrics = identification_metrics(some, fpirs=FPIRS)
+        results[key] = ProtocolResult(with_bounds(metrics, evidence.drawn), evidence=evidence)
+    # Another rule, for comparison with its numbers only.
+    return results | {f"{name}/joined_gallery": ProtocolResult(whole)}
 
 
 def _card_1n(files: IjbFiles, kind: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -96,6 +97,24 @@ class FolderIndex:
 def stem(path: str) -> str:
     """`a/b.c.jpg` -> `b.c`."""
     return path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def people_by_name(
+    paths: Sequence[str], first: np.ndarray, second: np.ndarray, same: np.ndarray
+) -> np.ndarray | None:
+    """Who is on each image `[n]`, 0..I-1, where names and pairs agree on that; else None.
+
+    The images of a person share a folder at some depth, or a name before a number, as in
+    `Ann_Lee_0001.jpg`; `same[N]` says whether images `first[N]` and `second[N]` are of one.
+    """
+    parts = [path.split("/")[:-1] for path in paths]
+    ways = [["/".join(p[: depth + 1]) for p in parts] for depth in range(max(map(len, parts)))]
+    ways.append([re.sub(r"_\d+$", "", stem(path)) for path in paths])
+    for names in ways:
+        _, people = np.unique(names, return_inverse=True)
+        if np.array_equal(people[first] == people[second], same):
+            return people
+    return None
 
 
 def fingerprint(root: str, paths: Iterable[str], *lists: bytes) -> str:

@@ -7,10 +7,11 @@ from etils import epath
 
 from ddl_jax.config import ProtocolEntry
 from ddl_jax.errors import UserError
+from ddl_jax.evaluation.evidence import Evidence
 from ddl_jax.evaluation.protocols.images import JoinedImages
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol, check_rows
 from ddl_jax.evaluation.protocols.verification import open_verification
-from ddl_jax.evaluation.result import ProtocolResult
+from ddl_jax.evaluation.result import ProtocolResult, with_bounds
 
 RACES = ("Caucasian", "Indian", "Asian", "African")
 
@@ -57,21 +58,23 @@ def _open_race(folder: epath.Path, race: str) -> Protocol:
 
 
 def _over_races(results: list[ProtocolResult]) -> ProtocolResult:
-    accuracies = [result.metrics["accuracy"] for result in results]
-    return ProtocolResult(
-        {
-            "accuracy_mean_of_races": float(np.mean(accuracies)),
-            "accuracy_std_of_races": float(np.std(accuracies, ddof=1)),
-            "accuracy_lowest_of_races": float(np.min(accuracies)),
-        }
-    )
+    drawn = np.stack([result.evidence.drawn["accuracy"] for result in results])
+    values = {
+        "accuracy_mean_of_races": np.mean(drawn, axis=0),
+        "accuracy_std_of_races": np.std(drawn, axis=0, ddof=1),
+        "accuracy_lowest_of_races": np.min(drawn, axis=0),
+    }
+    metrics = {name: float(value[0]) for name, value in values.items()}
+    each = dict.fromkeys(result.evidence.rests_on for result in results)
+    evidence = Evidence(" or ".join(each) + " of each race", values)
+    return ProtocolResult(with_bounds(metrics, values), evidence=evidence)
 
 
 def _card(races: list[Protocol]) -> dict[str, str]:
     cards = [race.card for race in races]
     parts = {
         key: "; ".join(f"{race}: {card[key]}" for race, card in zip(RACES, cards))
-        for key in ("pairs", "data")
+        for key in ("pairs", "data", "error bars")
     }
     return {
         **cards[0],

@@ -13,6 +13,7 @@ from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding import check_finite, embed
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
+from ddl_jax.evaluation.faces import with_faces
 from ddl_jax.evaluation.images import EncodedImage, Images
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol
 from ddl_jax.evaluation.result import ProtocolResult
@@ -66,7 +67,8 @@ def run_protocols(
             told = str(error).replace(", or set config.data.corrupt=skip", "")
             raise UserError(f"{protocol.name}: {told}") from error
         check_finite(embeddings, protocol.images, f"{protocol.name}: ")
-        run.results.update(protocol.evaluate(embeddings))
+        results = protocol.evaluate(embeddings)
+        run.results.update(with_faces(results, protocol.images, settings.faces))
         if warning := _probe_colour(protocol, embeddings, card, embedded):
             run.attention.append(warning)
     return run

@@ -58,10 +58,14 @@ def open_scface(entry: ProtocolEntry) -> Protocol:
         gallery, *parts = np.split(
             embeddings, len(subjects) + len(probe_ids) * np.arange(len(probes))
         )
-        return {
-            f"{name}/{distance}": closed_set(part, probe_ids, gallery, people, ks=(1, 5))
-            for distance, part in zip(probes, parts)
-        }
+        found = {}
+        for number, (distance, part) in enumerate(zip(probes, parts)):
+            start = len(subjects) + number * len(probe_ids)
+            numbers = np.concatenate([start + np.arange(len(part)), people])
+            found[f"{name}/{distance}"] = closed_set(
+                part, probe_ids, gallery, people, ks=(1, 5), images=numbers
+            )
+        return found
 
     card = {
         "data": f"{fingerprint(entry.path, images.paths, content)} (names and sizes of the images)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ddl_jax.evaluation.protocols.images import (
     FolderIndex,
     ImageFiles,
     fingerprint,
+    people_by_name,
 )
 from ddl_jax.evaluation.protocols.pair_lists import FOLDS, check_kinds, read_pair_list, tenths
 from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol, check_rows
@@ -113,9 +115,21 @@ def _files_card(path: str, root: str, paths: list[str] | tuple[str, ...]) -> dic
 def _protocol(
     name: str, images: Images, pairs: PairRows, fold: np.ndarray, card: dict[str, Any]
 ) -> Protocol:
+    people = None
+    if isinstance(images, ImageFiles):
+        people = people_by_name(images.paths, pairs.first, pairs.second, pairs.same)
+
     def evaluate(embeddings: np.ndarray) -> dict[str, ProtocolResult]:
         check_rows(embeddings, images)
-        result = pairs_protocol(embeddings, pairs.first, pairs.second, pairs.same, fold=fold)
+        result = pairs_protocol(
+            embeddings,
+            pairs.first,
+            pairs.second,
+            pairs.same,
+            fold=fold,
+            identities=people,
+            seed=zlib.crc32(name.encode()),  # lists of different people are drawn apart
+        )
         return {name: result}
 
     genuine = np.sum(pairs.same)
@@ -124,5 +138,9 @@ def _protocol(
         **card,
         "accuracy": RULE,
         "FAR": "TAR at FAR <= target, over all pairs together",
+        "error bars": "over pairs, as nobody says who is who: too narrow where people come in "
+        "several pairs"
+        if people is None
+        else f"over {people.max() + 1} people, told by the images' folders or names",
     }
     return Protocol(name, images, evaluate, pairs, card)
