@@ -15,8 +15,7 @@ from ddl_jax.errors import UserError
 # Markers of a JPEG: those before the picture's size (all of C0..CF but tables), and its start.
 _FRAMES, _SCAN = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}, 0xDA
 
-# A few kilobytes can announce gigabytes of one grey. No camera takes more than this.
-_MOST_PIXELS = 1 << 27
+_MOST_PIXELS = 1 << 27  # as OpenCV is told; see ddl_jax/data/__init__.py
 
 
 def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -40,16 +39,17 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
             f"{name} announces {width}x{height} pixels; scale it down or remove it, or set "
             "config.data.corrupt=skip"
         )
-    image, white = None, _other_white(encoded)
+    image, white, many = None, _other_white(encoded), ""
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if white else 0)
     if _is_complete(encoded):
         try:
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-        except cv2.error:  # a header that announces more pixels than OpenCV takes
-            pass
+        except cv2.error:  # mostly the size, in a format of which it is not read here
+            many = f", or of more than {_MOST_PIXELS // 10**6} million pixels"
     if image is None:
         raise UserError(
-            f"{name} is not a readable image; mend or remove it, or set config.data.corrupt=skip"
+            f"{name} is not a readable image{many}; mend or remove it, or set "
+            "config.data.corrupt=skip"
         )
     if white:
         image = np.clip(np.rint(image * (255 / white)), 0, 255).astype(np.uint8)
@@ -101,7 +101,7 @@ def _segments(encoded: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _announced_size(encoded: bytes) -> tuple[int, int]:
-    """Height and width in the header of a JPEG or PNG; 0 of other formats, which pack less."""
+    """Height and width in the header of a JPEG or PNG; 0 of others, which OpenCV itself limits."""
     if encoded.startswith(b"\x89PNG"):
         width, height = encoded[16:20], encoded[20:24]
     elif encoded.startswith(b"\xff\xd8"):
