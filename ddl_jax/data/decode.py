@@ -21,6 +21,8 @@ _MOST_PIXELS = 1 << 27  # as OpenCV is told; see ddl_jax/data/__init__.py
 def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decodes a JPEG, PNG, PGM or whatever else OpenCV reads.
 
+    A photo with an EXIF tag of how the camera was held is turned upright, as cv2.imread does it.
+
     Args:
       encoded: the file's bytes; grey images get three equal channels, 16 bits become 8.
       name: what to call the image in an error.

@@ -202,6 +202,35 @@ def test_other_formats_are_read_too(suffix):
     assert np.abs(decoded.astype(int) - smooth).mean() < 2  # what lossy WebP changes
 
 
+def _with_orientation(encoded: bytes, orientation: int) -> bytes:
+    """A JPEG with the EXIF tag by which a camera says how it was held."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    return encoded[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + encoded[2:]
+
+
+# What brings the stored picture upright, by the tag's definition: 6 is held turned to the left.
+UPRIGHT = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda image: np.rot90(image),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_photos_are_turned_upright_as_their_cameras_say(orientation):
+    """As cv2.imread does; landmarks of another tool have to be of the upright photo."""
+    stored = encode(pixels("held", (48, 32, 3)), ".jpg")
+    upright = decode_image(_with_orientation(stored, orientation), "a.jpg")
+    np.testing.assert_array_equal(upright, UPRIGHT[orientation](decode_image(stored, "a.jpg")))
+    assert upright.shape == ((32, 48, 3) if orientation > 4 else (48, 32, 3))
+
+
 @pytest.mark.parametrize(
     "shape", [(24, 20, 3), (5, 40, 3), (40, 5, 3), (200, 301, 3), (112, 96, 3)]
 )
