@@ -12,7 +12,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -295,7 +295,8 @@ def write_recordio(
       The path of `train.rec`.
 
     Raises:
-      UserError: labels out of order, no face, files that exist or cannot be written.
+      UserError: labels out of order or no whole numbers, no face, one that is no encoded image,
+        files that exist or cannot be written.
     """
     place = epath.Path(folder)
     targets = [place / name for name in ("train.rec", "train.idx", "property")]
@@ -366,12 +367,24 @@ def frame(payload: bytes) -> Iterator[bytes]:
         yield payload[start:end] + b"\0" * (-(end - start) % 4)
 
 
+def _check_face(label: Any, image: Any, where: str) -> None:
+    """Refuses what our own reader, or insightface's, would not read."""
+    if isinstance(label, bool) or not isinstance(label, int | np.integer):
+        raise UserError(f"{where} has label {label!r}; a whole number from 0 is due")
+    if not isinstance(image, bytes | bytearray):
+        kind = type(image).__name__
+        raise UserError(f"{where} is {kind}, no bytes; give the contents of a JPEG or PNG file")
+    if not image:
+        raise UserError(f"{where} has an image of no bytes; leave it out")
+
+
 def _write_faces(writer: _Writer, faces: Iterable[tuple[int, bytes]], path: str) -> int:
     """Header, faces, then a record for each identity with the range of its faces -> classes."""
     writer.append(0, (0.0, 0.0))
     firsts: list[int] = []
     number = 0
     for number, (label, image) in enumerate(faces, 1):
+        _check_face(label, image, f"{path}: face {number}")
         if label not in (len(firsts) - 1, len(firsts)) or label < 0:
             due = f"{len(firsts) - 1} or {len(firsts)}" if firsts else "0"
             raise UserError(f"{path}: face {number} has label {label}, {due} is due; sort them")

@@ -72,6 +72,10 @@ def test_the_index_the_properties_and_the_folder_may_be_left_out(folder):
     assert RecordIOSource(str(folder)).index.fingerprint() == expected
 
 
+def test_another_word_for_what_to_do_with_corrupt_images_is_refused(folder):
+    assert "corrupt='skipp' is neither 'refuse' nor 'skip'" in _refusal(folder, corrupt="skipp")
+
+
 def test_an_index_of_some_records_is_a_cleaned_set(folder):
     lines = (folder / "train.idx").read_text().splitlines()
     del lines[3:5]  # person 1, whole

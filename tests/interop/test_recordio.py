@@ -175,6 +175,12 @@ def test_a_line_that_is_none_is_a_row_of_its_own(tmp_path, line):
         ([(0, b"a"), (2, b"b")], "face 2 has label 2, 0 or 1 is due"),
         ([(0, b"a"), (1, b"b"), (0, b"c")], "face 3 has label 0, 1 or 2 is due"),
         ([(-1, b"a")], "face 1 has label -1"),
+        ([("0", b"a")], "face 1 has label '0'; a whole number from 0 is due"),
+        ([(0.0, b"a")], "face 1 has label 0.0; a whole number"),
+        ([(True, b"a")], "face 1 has label True; a whole number"),
+        ([(0, b"a"), (0, b"")], "face 2 has an image of no bytes; leave it out"),
+        ([(0, "a.jpg")], "face 1 is str, no bytes; give the contents"),
+        ([(0, np.zeros((2, 2, 3), np.uint8))], "face 1 is ndarray, no bytes; give the contents"),
     ],
 )
 def test_faces_out_of_order_are_not_written(tmp_path, faces, told):
