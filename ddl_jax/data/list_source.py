@@ -109,6 +109,8 @@ def _read(path: str) -> Iterator[_Line]:
         domain = row[places["domain"]] if places.get("domain", most) < len(row) else DEFAULT_DOMAIN
         if not domain:
             raise UserError(f"{where} has no domain; name it, or leave the column out")
-        identity = labels.check(row[places[label]], where)
+        identity = row[places[label]]
+        if label == "label" or not identity:  # an identity is a name, whatever it looks like
+            labels.check(identity, where)
         yield _Line(number, row[places["path"]], identity, domain)
     labels.finish()
