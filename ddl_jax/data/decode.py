@@ -14,6 +14,7 @@ from ddl_jax.errors import UserError
 
 # Markers of a JPEG: those before the picture's size (all of C0..CF but tables), and its start.
 _FRAMES, _SCAN = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}, 0xDA
+_APPLICATION, _ORIENTATION = 0xE1, 0x0112  # the marker before EXIF's tags, and one of them
 
 _MOST_PIXELS = 1 << 27  # as OpenCV is told; see ddl_jax/data/__init__.py
 
@@ -72,6 +73,24 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         image = cv2.resize(image, scaled, interpolation=method)
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def is_turned(encoded: bytes) -> bool:
+    """Whether a JPEG says by EXIF that its camera was not held upright: `decode_image` turns it."""
+    if not encoded.startswith(b"\xff\xd8"):
+        return False
+    tags = (encoded[place + 4 :] for marker, place in _segments(encoded) if marker == _APPLICATION)
+    exif = next((tag[6:] for tag in tags if tag.startswith(b"Exif\0\0")), b"")
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+
+    def number(place: int, count: int) -> int:
+        return int.from_bytes(exif[place : place + count], order)
+
+    if order is None:
+        return False
+    first = number(4, 4)  # the directory of tags: how many, then 12 bytes each
+    places = range(first + 2, first + 2 + 12 * number(first, 2), 12)
+    return any(number(at, 2) == _ORIENTATION and 2 <= number(at + 8, 2) <= 8 for at in places)
 
 
 def _is_complete(encoded: bytes) -> bool:

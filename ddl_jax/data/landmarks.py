@@ -78,8 +78,8 @@ def read_landmarks(path: str) -> Landmarks:
                 f"{path}: {len(row)} numbers for {name}, but {count} for {names[0]}; give every "
                 "face as many"
             )
-        if not all(map(math.isfinite, row)):
-            raise UserError(f"{path}: {name} has a number that is none; correct or remove it")
+        if any(map(math.isinf, row)):  # a NaN says that there is no face
+            raise UserError(f"{path}: {name} has an infinite number; correct or remove it")
         names.append(_plain(name))
         numbers.extend(row)
     if not names:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddl_jax.data.decode import decode_image, fit
+from ddl_jax.data.decode import decode_image, fit, is_turned
 from ddl_jax.errors import UserError
 
-from .image_files import encode, pixels
+from .image_files import encode, pixels, with_orientation
 
 
 @pytest.mark.parametrize("shape", [(24, 20, 3), (1, 1, 3), (7, 13, 3)])
@@ -202,13 +202,6 @@ def test_other_formats_are_read_too(suffix):
     assert np.abs(decoded.astype(int) - smooth).mean() < 2  # what lossy WebP changes
 
 
-def _with_orientation(encoded: bytes, orientation: int) -> bytes:
-    """A JPEG with the EXIF tag by which a camera says how it was held."""
-    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
-    return encoded[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + encoded[2:]
-
-
 # What brings the stored picture upright, by the tag's definition: 6 is held turned to the left.
 UPRIGHT = {
     1: lambda image: image,
@@ -226,9 +219,21 @@ UPRIGHT = {
 def test_photos_are_turned_upright_as_their_cameras_say(orientation):
     """As cv2.imread does; landmarks of another tool have to be of the upright photo."""
     stored = encode(pixels("held", (48, 32, 3)), ".jpg")
-    upright = decode_image(_with_orientation(stored, orientation), "a.jpg")
+    upright = decode_image(with_orientation(stored, orientation), "a.jpg")
     np.testing.assert_array_equal(upright, UPRIGHT[orientation](decode_image(stored, "a.jpg")))
     assert upright.shape == ((32, 48, 3) if orientation > 4 else (48, 32, 3))
+    for order in "<>":
+        assert is_turned(with_orientation(stored, orientation, order)) == (orientation > 1)
+
+
+def test_what_has_no_tag_or_a_cut_one_is_not_turned():
+    stored = encode(pixels("held", (48, 32, 3)), ".jpg")
+    tagged = with_orientation(stored, 6)
+    assert not any(
+        map(is_turned, (stored, b"", encode(pixels("held")), with_orientation(stored, 9)))
+    )
+    for length in range(len(tagged) - len(stored) - 10):
+        assert not is_turned(tagged[:length])
 
 
 @pytest.mark.parametrize(
