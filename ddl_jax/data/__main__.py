@@ -9,6 +9,7 @@ from ddl_jax import command_line
 # one that is asked for is imported.
 _COMMANDS = {
     "prepare": "ddl_jax.data.prepare_command",
+    "list": "ddl_jax.data.list_command",
     "split": "ddl_jax.data.split_command",
     "audit": "ddl_jax.data.audit_command",
 }

@@ -36,8 +36,10 @@ class CataloguedSource:
           corrupt: "refuse" an unreadable image, or "skip" and count it.
 
         Raises:
-          UserError: an unreadable image, or no readable one.
+          UserError: an unreadable image, no readable one, or another word for `corrupt`.
         """
+        if corrupt not in ("refuse", "skip"):
+            raise UserError(f"corrupt={corrupt!r} is neither 'refuse' nor 'skip'; take one of them")
         self._records, self._catalogue = records, catalogue
         self.skipped = [name for name, _ in catalogue.unreadable]
         if self.skipped and corrupt == "refuse":

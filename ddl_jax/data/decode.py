@@ -14,13 +14,15 @@ from ddl_jax.errors import UserError
 
 # Markers of a JPEG: those before the picture's size (all of C0..CF but tables), and its start.
 _FRAMES, _SCAN = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}, 0xDA
+_APPLICATION, _ORIENTATION = 0xE1, 0x0112  # the marker before EXIF's tags, and one of them
 
-# A few kilobytes can announce gigabytes of one grey. No camera takes more than this.
-_MOST_PIXELS = 1 << 27
+_MOST_PIXELS = 1 << 27  # as OpenCV is told; see ddl_jax/data/__init__.py
 
 
 def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decodes a JPEG, PNG, PGM or whatever else OpenCV reads.
+
+    A photo with an EXIF tag of how the camera was held is turned upright, as cv2.imread does it.
 
     Args:
       encoded: the file's bytes; grey images get three equal channels, 16 bits become 8.
@@ -40,16 +42,17 @@ def decode_image(encoded: bytes, name: str, size: tuple[int, int] | None = None)
             f"{name} announces {width}x{height} pixels; scale it down or remove it, or set "
             "config.data.corrupt=skip"
         )
-    image, white = None, _other_white(encoded)
+    image, white, many = None, _other_white(encoded), ""
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if white else 0)
     if _is_complete(encoded):
         try:
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-        except cv2.error:  # a header that announces more pixels than OpenCV takes
-            pass
+        except cv2.error:  # mostly the size, in a format of which it is not read here
+            many = f", or of more than {_MOST_PIXELS // 10**6} million pixels"
     if image is None:
         raise UserError(
-            f"{name} is not a readable image; mend or remove it, or set config.data.corrupt=skip"
+            f"{name} is not a readable image{many}; mend or remove it, or set "
+            "config.data.corrupt=skip"
         )
     if white:
         image = np.clip(np.rint(image * (255 / white)), 0, 255).astype(np.uint8)
@@ -70,6 +73,24 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         image = cv2.resize(image, scaled, interpolation=method)
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def is_turned(encoded: bytes) -> bool:
+    """Whether a JPEG says by EXIF that its camera was not held upright: `decode_image` turns it."""
+    if not encoded.startswith(b"\xff\xd8"):
+        return False
+    tags = (encoded[place + 4 :] for marker, place in _segments(encoded) if marker == _APPLICATION)
+    exif = next((tag[6:] for tag in tags if tag.startswith(b"Exif\0\0")), b"")
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+
+    def number(place: int, count: int) -> int:
+        return int.from_bytes(exif[place : place + count], order)
+
+    if order is None:
+        return False
+    first = number(4, 4)  # the directory of tags: how many, then 12 bytes each
+    places = range(first + 2, first + 2 + 12 * number(first, 2), 12)
+    return any(number(at, 2) == _ORIENTATION and 2 <= number(at + 8, 2) <= 8 for at in places)
 
 
 def _is_complete(encoded: bytes) -> bool:
@@ -101,7 +122,7 @@ def _segments(encoded: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _announced_size(encoded: bytes) -> tuple[int, int]:
-    """Height and width in the header of a JPEG or PNG; 0 of other formats, which pack less."""
+    """Height and width in the header of a JPEG or PNG; 0 of others, which OpenCV itself limits."""
     if encoded.startswith(b"\x89PNG"):
         width, height = encoded[16:20], encoded[20:24]
     elif encoded.startswith(b"\xff\xd8"):

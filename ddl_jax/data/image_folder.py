@@ -1,5 +1,7 @@
 """Folders of images, `identity/.../image` at any depth, read in place."""
 
+import collections
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -14,12 +16,16 @@ from ddl_jax.data.scan import Entry
 from ddl_jax.data.source import chosen_identities, natural_key
 from ddl_jax.errors import UserError
 
+_log = logging.getLogger(__name__)
+
 # Whatever calls itself an image is taken for one; what OpenCV cannot decode is then an unreadable
-# image, never a file passed over without a word.
+# image. Files of other names are passed over, and counted.
 _SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".pgm", ".ppm", ".pbm", ".pnm"),
-    *(".bmp", ".tif", ".tiff", ".webp", ".jp2", ".avif", ".heic", ".gif"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".pgm", ".ppm", ".pbm", ".pnm", ".pxm", ".pfm"),
+    *(".bmp", ".dib", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".jxl", ".avif", ".heic", ".heif"),
+    *(".gif", ".ras", ".sr", ".hdr", ".pic", ".exr"),
 )
+_SHOWN = 5  # suffixes that are told
 
 
 class ImageFolderSource(CataloguedSource):
@@ -111,7 +117,10 @@ def _find_images(root: str) -> list[str]:
 
 
 def find_images(root: str) -> list[str]:
-    """Relative paths of all images, in natural order; hidden files and folders are passed over.
+    """Relative paths of all images, in natural order, folder by folder.
+
+    Hidden files and folders are passed over; so are files whose names are no images', which the log
+    counts by suffix.
 
     Args:
       root: a folder.
@@ -119,29 +128,45 @@ def find_images(root: str) -> list[str]:
     Raises:
       UserError: a folder that cannot be read, or a file name that is none.
     """
+    others: collections.Counter[str] = collections.Counter()
     try:
-        return sorted(_walk(os.fspath(root), "", ()), key=natural_key)
+        found = list(_walk(os.fspath(root), "", (), others))
     except PermissionError as error:
         raise UserError(f"{error.filename} cannot be read; permit it or leave it out") from error
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(_SHOWN))
+        more = ", ..." if len(others) > _SHOWN else ""
+        _log.warning(
+            "%s: passed over %d files that are no images by their names: %s%s",
+            *(root, others.total(), kinds, more),
+        )
+    return found
 
 
-def _walk(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+def _walk(
+    folder: str, prefix: str, above: tuple[str, ...], others: collections.Counter[str]
+) -> Iterator[str]:
     """Relative paths of the images in a folder; links to folders are followed.
 
-    `above` are the folders on the way here: a link back to one of them would never end.
+    `above` are the folders on the way here: a link back to one of them would never end. `others`
+    counts what is no image by its name.
     """
     place = os.path.realpath(folder)
     if place in above:
         raise UserError(f"{prefix.rstrip('/')} is a link to a folder that it is in; remove it")
-    for name, is_folder in _entries(folder):
-        if name.startswith("."):
-            continue
+    entries = [entry for entry in _entries(folder) if not entry[0].startswith(".")]
+    # With the mark behind a folder this is the order of whole paths, at a fraction of the memory.
+    for name, is_folder in sorted(entries, key=lambda one: natural_key(one[0] + "/" * one[1])):
         if not name.isprintable():  # bytes that are no UTF-8 become surrogates
             raise UserError(f"{prefix}{ascii(name)} is no readable file name; rename it")
         if is_folder:
-            yield from _walk(os.path.join(folder, name), f"{prefix}{name}/", (*above, place))
+            yield from _walk(
+                os.path.join(folder, name), f"{prefix}{name}/", (*above, place), others
+            )
         elif name.lower().endswith(_SUFFIXES):
             yield prefix + name
+        else:
+            others[os.path.splitext(name)[1].lower() or "without a suffix"] += 1
 
 
 def _entries(folder: str) -> Iterator[tuple[str, bool]]:

@@ -1,6 +1,7 @@
 """Faces of photos in files of other projects: text lists, CSV, JSON, a file a photo."""
 
 import csv
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from ddl_jax.errors import UserError
 # How many numbers may follow a path: the ten; with a score; with a box or four attributes; a box
 # and a score or a label.
 _COUNTS = (10, 11, 14, 15)
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _PATH_COLUMNS = (
     "path",
     "imagepath",
@@ -63,19 +65,25 @@ def landmark_rows(path: str) -> Iterator[tuple[str, list[float]]]:
 def _lines(file: epath.Path) -> Iterator[tuple[str, list[float]]]:
     """`(path, numbers)` of the lines of a text file."""
     columns: tuple[int, list[int]] | None = None
+    spaced: list[tuple[int, str]] = []
+    numbered = file.suffix.lower() == ".lst"
     for number, line in enumerate(read_text(file).splitlines(), 1):
         line = line.strip()
-        where = f"{file} line {number}"
         if not line or line.startswith("#") or (number <= 2 and line.isdecimal()):
             continue  # CelebA's first line says how many there are
-        fields = _fields(line)
+        if columns is None and number > 3 and not ("\t" in line or "," in line):
+            spaced.append((number, line))  # nearly all lines of a long list
+            continue
+        where, fields = f"{file} line {number}", _fields(line)
         if columns is None and number <= 3 and not any(map(_is_number, fields)) and fields[1:]:
             columns = _columns(fields, where)
-            continue
-        if columns is not None:
+        elif columns is not None:
             yield _named(fields, columns, where)
+        elif "\t" in line or "," in line:
+            yield _parted(fields[1:] if numbered and _is_number(fields[0]) else fields, where)
         else:
-            yield _listed(fields, where)
+            spaced.append((number, line))
+    yield from _spaced(spaced, file)
 
 
 def _fields(line: str) -> list[str]:
@@ -111,18 +119,54 @@ def _named(
     return fields[path], [_number(fields[place], where) for place in places]
 
 
-def _listed(fields: Sequence[str], where: str) -> tuple[str, list[float]]:
-    """A path and the numbers behind it; a path may have spaces, a number may stand before it."""
-    count = 0
-    while count < len(fields) and _is_number(fields[-1 - count]):
-        count += 1
-    name = [field for field in fields[: len(fields) - count] if not _is_number(field)]
-    if count not in _COUNTS or not name:
-        raise UserError(
-            f"{where}: {count} numbers behind the path {' '.join(name)!r}; write "
-            "path x1 y1 ... x5 y5, or one of the formats in docs/data.md"
-        )
-    return " ".join(name), [float(field) for field in fields[len(fields) - count :]]
+def _parted(fields: Sequence[str], where: str) -> tuple[str, list[float]]:
+    """A path and the numbers behind it, each in a column of its own."""
+    path, numbers = fields[0], fields[1:]
+    if not path or len(numbers) not in _COUNTS or not all(map(_is_number, numbers)):
+        raise _miscounted(path, sum(map(_is_number, numbers)), where)
+    return path, list(map(float, numbers))
+
+
+def _spaced(
+    lines: Sequence[tuple[int, str]], file: epath.Path
+) -> Iterator[tuple[str, list[float]]]:
+    """Paths and the numbers behind them, between which nothing but spaces stands.
+
+    A path may have spaces and numbers, too: `my cat 2 a.jpg`, `Anna 2` without a suffix, `000001`.
+    What belongs to it is what stands before as many numbers as all lines have.
+    """
+    most = []
+    for number, line in lines:
+        words = line.split()
+        behind = itertools.takewhile(_is_number, reversed(words[1:]))
+        count = sum(1 for _ in behind)
+        if count < min(_COUNTS):
+            path = " ".join(words[: len(words) - count])
+            raise _miscounted(path, count, f"{file} line {number}")
+        most.append(count)
+    agreed = max((count for count in _COUNTS if count <= min(most, default=0)), default=0)
+    for (number, line), count in zip(lines, most):
+        words = line.rsplit(None, agreed)
+        if count > agreed and not _ends_in_number(words[0]):
+            words = line.rsplit(None, count)  # numbers too many, which are no part of the name
+            if count not in _COUNTS:
+                raise _miscounted(words[0], count, f"{file} line {number}")
+        yield words[0], list(map(float, words[1:]))
+
+
+def _ends_in_number(path: str) -> bool:
+    """Whether it may be a name like `Anna 2`: no `b.jpg 7`, and not numbers alone."""
+    words = path.split()
+    while words and words[-1].isdecimal():
+        words.pop()
+    return bool(words) and not (_is_number(words[-1]) or re.search(r"\.[A-Za-z]\w*$", words[-1]))
+
+
+def _miscounted(path: str, count: int, where: str) -> UserError:
+    return UserError(
+        f"{where}: {count} numbers behind the path {path!r}; write "
+        "path x1 y1 ... x5 y5, or one of the formats in docs/data.md"
+    )
 
 
 def _folder(folder: epath.Path, prefix: str) -> Iterator[tuple[str, list[float]]]:
@@ -134,7 +178,7 @@ def _folder(folder: epath.Path, prefix: str) -> Iterator[tuple[str, list[float]]
         if entry.is_dir():
             yield from _folder(entry, f"{name}/")
         elif entry.suffix.lower() == ".json":
-            for face in _json_faces(_json(entry)):
+            for face in _faces_of(_json(entry), entry):
                 yield name[: -len(entry.suffix)], face
         elif entry.suffix.lower() == ".txt":
             words = read_text(entry).replace(",", " ").split()
@@ -150,8 +194,15 @@ def _json_table(file: epath.Path) -> Iterator[tuple[str, list[float]]]:
     if not isinstance(table, dict):
         raise UserError(f'{file} is no table of photos; write {{"path": [[x, y], ...], ...}}')
     for path, value in table.items():
-        for face in _json_faces(value):
+        for face in _faces_of(value, file):
             yield path, face
+
+
+def _faces_of(value: Any, file: epath.Path) -> list[list[float]]:
+    try:
+        return list(_json_faces(value))
+    except RecursionError as error:
+        raise _too_deep(file) from error
 
 
 def _json_faces(value: Any) -> Iterator[list[float]]:
@@ -189,13 +240,20 @@ def _is_pair(value: Any) -> bool:
 
 def _json(file: epath.Path) -> Any:
     try:
-        return json.loads(read_text(file))
+        # As float: a whole number may have more digits than Python takes for one.
+        return json.loads(read_text(file), parse_int=float)
+    except RecursionError as error:
+        raise _too_deep(file) from error
     except json.JSONDecodeError as error:
         raise UserError(f"{file} line {error.lineno} is no JSON: {error.msg}") from error
 
 
+def _too_deep(file: epath.Path) -> UserError:
+    return UserError(f"{file} has lists in lists without end; write five pairs of numbers a face")
+
+
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) is not None
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _number(text: str, where: str) -> float:

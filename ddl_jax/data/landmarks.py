@@ -1,6 +1,8 @@
 """The landmarks of photos, by name, in the reading of their file that makes faces."""
 
+import array
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 
@@ -66,19 +68,24 @@ def read_landmarks(path: str) -> Landmarks:
     Raises:
       UserError: nothing there, a line that is not understood, or numbers that make no face.
     """
-    rows = list(landmark_rows(path))
-    if not rows:
+    names: list[str] = []
+    numbers = array.array("d")  # a list of millions would be of ten objects each
+    count = 0
+    for name, row in landmark_rows(path):
+        count = count or len(row)
+        if len(row) != count:
+            raise UserError(
+                f"{path}: {len(row)} numbers for {name}, but {count} for {names[0]}; give every "
+                "face as many"
+            )
+        if any(map(math.isinf, row)):  # a NaN says that there is no face
+            raise UserError(f"{path}: {name} has an infinite number; correct or remove it")
+        names.append(_plain(name))
+        numbers.extend(row)
+    if not names:
         raise UserError(f"{path} has no landmarks; write lines of path x1 y1 ... x5 y5")
-    names, numbers = zip(*rows)
-    counts = {len(row) for row in numbers}
-    if len(counts) > 1:
-        odd = next(i for i, row in enumerate(numbers) if len(row) != len(numbers[0]))
-        raise UserError(
-            f"{path}: {len(numbers[odd])} numbers for {names[odd]}, but {len(numbers[0])} for "
-            f"{names[0]}; give every face as many"
-        )
-    points, reading = _as_faces(np.array(numbers, np.float64), path)
-    return Landmarks([_plain(name) for name in names], points, reading)
+    points, reading = _as_faces(np.array(numbers).reshape(-1, count), path)
+    return Landmarks(names, points, reading)
 
 
 def _as_faces(numbers: np.ndarray, path: str) -> tuple[Faces, str]:

@@ -10,7 +10,8 @@ from ddl_jax.errors import UserError
 
 Row = tuple[int, list[str]]
 
-_NO_NAME = re.compile(r"[-+]?(\d*\.\d+|\d+\.\d*|\d+(\.\d*)?e[-+]?\d+|nan|inf|infinity)|-\d+", re.I)
+_NO_NAME = re.compile(r"[-+]?(\d*\.\d+|\d+\.\d*)(e[-+]?\d+)?|-\d+", re.I)
+_DOUBTFUL = re.compile(r"[-+]?(\d+e[-+]?\d+|nan|inf|infinity)", re.I)
 
 
 def read_list(path: str) -> Iterator[Row]:
@@ -52,15 +53,43 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def check_label(label: str, where: str) -> str:
-    """A label as the name of an identity: a whole number from 0, or a name.
+class LabelCheck:
+    """The labels of a list: whole numbers from 0, or names of identities.
 
-    Raises:
-      UserError: it is empty or another number, which is a slip: a domain, a score, a NaN.
+    Another number is a slip: a domain, a score, a NaN. But `Nan` is a woman's name and `12e5` a
+    model's: they are slips where no other label is a name.
     """
-    if not label or _NO_NAME.fullmatch(label):
-        raise UserError(f"{where}: label {label!r} is neither a whole number from 0 nor a name")
-    return label
+
+    def __init__(self) -> None:
+        self._doubtful: UserError | None = None
+        self._named = False
+
+    def check(self, label: str, where: str) -> str:
+        """The label, if it can be one.
+
+        Raises:
+          UserError: it is empty or another number.
+        """
+        doubtful = _DOUBTFUL.fullmatch(label) is not None
+        if not label or doubtful or _NO_NAME.fullmatch(label):
+            error = UserError(
+                f"{where}: label {label!r} is neither a whole number from 0 nor a name"
+            )
+            if not doubtful:
+                raise error
+            self._doubtful = self._doubtful or error
+        elif not label.isdecimal():
+            self._named = True
+        return label
+
+    def finish(self) -> None:
+        """Call it after the last label.
+
+        Raises:
+          UserError: a label was doubtful, and none a name.
+        """
+        if self._doubtful is not None and not self._named:
+            raise self._doubtful
 
 
 def columns_of(header: Sequence[str]) -> dict[str, int] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from ddl_jax.data.catalogue import stamp, stamp_of_image
 from ddl_jax.data.catalogued_source import CataloguedSource, catalogued
 from ddl_jax.data.image_folder import read_file
-from ddl_jax.data.list_file import check_label, columns_of, read_list
+from ddl_jax.data.list_file import LabelCheck, columns_of, read_list
 from ddl_jax.data.scan import Entry
 from ddl_jax.data.source import DEFAULT_DOMAIN
 from ddl_jax.errors import UserError
@@ -95,6 +95,7 @@ def _read(path: str) -> Iterator[_Line]:
     label = "label" if "label" in places else "identity"
     if label not in places:
         raise UserError(f"{path} line 1: no column label or identity, only {','.join(places)}")
+    labels = LabelCheck()
     for number, row in rows:
         where = f"{path} line {number}"
         needed = len(named) if named else 2
@@ -108,4 +109,8 @@ def _read(path: str) -> Iterator[_Line]:
         domain = row[places["domain"]] if places.get("domain", most) < len(row) else DEFAULT_DOMAIN
         if not domain:
             raise UserError(f"{where} has no domain; name it, or leave the column out")
-        yield _Line(number, row[places["path"]], check_label(row[places[label]], where), domain)
+        identity = row[places[label]]
+        if label == "label" or not identity:  # an identity is a name, whatever it looks like
+            labels.check(identity, where)
+        yield _Line(number, row[places["path"]], identity, domain)
+    labels.finish()

@@ -1,11 +1,12 @@
 """Domains that no file is of: the easy images once more, to be degraded when they are read."""
 
 import dataclasses
+import functools
 from collections.abc import Collection
 
 import numpy as np
 
-from ddl_jax.data.source import Record, Source
+from ddl_jax.data.source import Record, RecordIndex, Source
 from ddl_jax.errors import UserError
 
 
@@ -25,33 +26,42 @@ class MadeDomains:
         Raises:
           UserError: the data have a domain of such a name already.
         """
-        index = source.index
         for domain in made:
-            if domain in index.domains:
+            if domain in source.index.domains:
                 raise UserError(
                     f"config.batch.degradations makes {domain!r}, but the data have images of "
                     "this domain; give it another name"
                 )
-        rows = index.rows_of(easy)
-        self._source = source
-        self._numbers = np.concatenate([np.arange(len(index)), *[rows] * len(made)])
+        self._source, self._made = source, list(made)
+        self._rows = source.index.rows_of(easy)
+
+    @functools.cached_property
+    def index(self) -> RecordIndex:
+        """Made when first asked for: worker processes do without."""
+        real, rows, made = self._source.index, self._rows, self._made
+        numbers = np.concatenate([np.arange(len(real)), *[rows] * len(made)])
         columns = {
-            field.name: getattr(index, field.name)[self._numbers]
-            for field in dataclasses.fields(index)
+            field.name: getattr(real, field.name)[numbers] for field in dataclasses.fields(real)
         }
-        paths = index.paths[rows].tolist()
+        paths = real.paths[rows].tolist()
         columns["paths"] = np.array(
-            index.paths.tolist() + [f"{path}#{domain}" for domain in made for path in paths]
+            real.paths.tolist() + [f"{path}#{domain}" for domain in made for path in paths]
         )
         columns["domains"] = np.array(
-            index.domains.tolist() + [domain for domain in made for _ in paths]
+            real.domains.tolist() + [domain for domain in made for _ in paths]
         )
-        self.index = dataclasses.replace(index, **columns)
+        return dataclasses.replace(real, **columns)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "index"}
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._source) + len(self._made) * len(self._rows)
 
     def __getitem__(self, number: int) -> Record:
-        index = self.index
-        record = self._source[int(self._numbers[number])]
-        return record | {"path": str(index.paths[number]), "domain": str(index.domains[number])}
+        number = range(len(self))[number]  # past the end the IndexError that iteration wants
+        if number < len(self._source):
+            return self._source[number]
+        code, place = divmod(number - len(self._source), len(self._rows))
+        record, domain = self._source[int(self._rows[place])], self._made[code]
+        return record | {"path": f"{record['path']}#{domain}", "domain": domain}

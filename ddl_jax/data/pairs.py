@@ -2,10 +2,9 @@
 
 import csv
 import hashlib
-import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from etils import epath
@@ -17,6 +16,9 @@ from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
+
+_BLOCK = 1 << 16  # pairs at once
+_SHUFFLED = 1 << 24  # of more pairs a choice is made without an order of all
 
 # Tells of candidates `[n, 2]` (record numbers) which may become positive pairs, `[n]` bool.
 Accept = Callable[[np.ndarray], np.ndarray]
@@ -42,14 +44,9 @@ def make_pairs(
     for number, domain in enumerate(batch.domains):
         firsts = easy if batch.pairs == "easy_hard" else domain
         rng = np.random.default_rng(random_key("pairs", seed, number))
-        candidates_by_identity = _candidates(index, firsts, domain)
-        if accept is not None:
-            candidates_by_identity = (rows[accept(rows)] for rows in candidates_by_identity)
-        kept = [
-            candidates[rng.permutation(len(candidates))[: batch.pairs_per_identity]]
-            for candidates in candidates_by_identity
-            if len(candidates)
-        ]
+        candidates = _candidates(index, firsts, domain)
+        kept = [_choose(one, batch.pairs_per_identity, rng, accept) for one in candidates]
+        kept = [rows for rows in kept if len(rows)]
         if not kept:
             outliers = "" if accept is None else ", or only pairs that are taken for outliers"
             raise UserError(
@@ -60,23 +57,67 @@ def make_pairs(
     return pairs
 
 
-def _candidates(index: RecordIndex, firsts: str, domain: str):
-    """For each identity all its pairs `[n, 2]` of an image of `firsts` and one of `domain`."""
-    by_label: dict[int, tuple[list[int], list[int]]] = {}
-    for place, name in enumerate((firsts, domain)):
-        for row in index.rows_of(name):
-            by_label.setdefault(int(index.labels[row]), ([], []))[place].append(int(row))
-    for label in sorted(by_label):
-        first, second = by_label[label]
-        if firsts == domain:
-            pairs = list(itertools.combinations(second, 2))
-        else:
-            pairs = [
-                (one, other)
-                for one, other in itertools.product(first, second)
-                if index.checksums[one] != index.checksums[other]  # not of one image
-            ]
-        yield np.array(pairs, np.int64).reshape(-1, 2)
+class _Candidates:
+    """The pairs of an identity by their numbers from 0, never all at once: 4,000 images have eight
+    million."""
+
+    def __init__(self, first: np.ndarray, second: np.ndarray, checksums: np.ndarray | None):
+        """All pairs of two records of `second`, if it is `first`, else of one of each.
+
+        Given the records' `checksums`, pairs of one image are left out.
+        """
+        self._first, self._second, self._same = first, second, first is second
+        counts = np.arange(len(first))[::-1] if self._same else np.full(len(first), len(second))
+        self._starts = np.concatenate([[0], np.cumsum(counts)])  # a first image's pairs, by number
+        self._left_out = np.zeros(0, np.int64)
+        if checksums is not None:
+            self._left_out = np.flatnonzero(checksums[first][:, None] == checksums[second])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1]) - len(self._left_out)
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """The records `[n, 2]` of these pairs."""
+        before = self._left_out - np.arange(len(self._left_out))  # pairs before each one left out
+        places = numbers + np.searchsorted(before, numbers, side="right")
+        first = np.searchsorted(self._starts, places, side="right") - 1
+        second = places - self._starts[first] + (first + 1 if self._same else 0)
+        return np.stack([self._first[first], self._second[second]], axis=1)
+
+
+def _candidates(index: RecordIndex, firsts: str, domain: str) -> Iterator[_Candidates]:
+    """For each identity all its pairs of an image of `firsts` and one of `domain`."""
+    seconds = dict(_by_label(index, domain))
+    if firsts == domain:
+        yield from (_Candidates(rows, rows, None) for rows in seconds.values())
+        return
+    for label, rows in _by_label(index, firsts):
+        if label in seconds:
+            yield _Candidates(rows, seconds[label], index.checksums)
+
+
+def _by_label(index: RecordIndex, domain: str) -> Iterator[tuple[int, np.ndarray]]:
+    """The records of a domain by identity, in the order of the labels."""
+    rows = index.rows_of(domain)
+    rows = rows[np.argsort(index.labels[rows], kind="stable")]
+    labels, starts = np.unique(index.labels[rows], return_index=True)
+    return zip(labels.tolist(), np.split(rows, starts[1:]))
+
+
+def _choose(
+    candidates: _Candidates, most: int, rng: np.random.Generator, accept: Accept | None
+) -> np.ndarray:
+    """At most so many of an identity's pairs, of those that are accepted."""
+    numbers = None
+    if accept is not None:
+        blocks = np.split(np.arange(len(candidates)), range(_BLOCK, len(candidates), _BLOCK))
+        numbers = np.concatenate([block[accept(candidates.rows(block))] for block in blocks])
+    count = len(candidates) if numbers is None else len(numbers)
+    if count <= _SHUFFLED:
+        chosen = rng.permutation(count)[:most]
+    else:
+        chosen = rng.choice(count, most, replace=False)
+    return candidates.rows(chosen if numbers is None else numbers[chosen])
 
 
 def _domains_there(index: RecordIndex) -> str:

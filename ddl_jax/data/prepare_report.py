@@ -22,6 +22,10 @@ _UNLIKE_A_FACE = 0.7  # of `misfit`; profiles stay below
 _EXAMPLES = 5
 _SAMPLES = (10, 10)  # rows and columns of the contact sheet
 _GROUPS = (30, 5)  # groups of duplicates that are drawn, pictures of each
+_TURNED = (
+    "ATTENTION: some photos are turned upright by their EXIF tag. Landmarks of a tool that does "
+    "not turn them, as PIL's open, are in the wrong place: look at these faces."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +137,7 @@ def _summary(prepared: Prepared, problems: Problems) -> dict[str, Any]:
                 for (h, w), n in zip(sizes[common], images[common])
             ],
         },
+        "turned": int(facts["turned"][kept].sum()),
         "grey": int(facts["grey"][kept].sum()),
         "flat": _count(problems["flat"]),
     }
@@ -169,6 +174,7 @@ def _markdown(prepared: Prepared, summary: Mapping[str, Any], problems: Problems
         "images an identity": f"{each['least']:,} to {each['most']:,}, median {each['median']:g}",
         **{f"domain {name}": f"{count:,}" for name, count in summary["domains"].items()},
         "sides in the source, pixels": f"{sizes['smallest_side']:,} to {sizes['largest_side']:,}",
+        "turned upright by their EXIF tag": f"{summary['turned']:,}",
         "grey images": f"{summary['grey']:,}",
         "images of one colour": f"{summary['flat']:,}",
         **{f"faces in a photo: {_words(k)}": f"{v:,}" for k, v in summary.get("faces", {}).items()},
@@ -183,6 +189,8 @@ def _markdown(prepared: Prepared, summary: Mapping[str, Any], problems: Problems
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
     lines += ["", "Most common sizes (height x width, of the source):"]
     lines += [f"* {s['height']}x{s['width']}: {s['images']:,}" for s in sizes["most_common"]]
+    if summary["turned"] and prepared.aligned:
+        lines += ["", _TURNED]
     lines += ["", "Every image with a problem is in problems.csv; the first of each kind:"]
     lines += _examples(prepared, problems)
     return "\n".join(lines) + "\n"

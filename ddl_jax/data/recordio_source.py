@@ -37,7 +37,7 @@ class RecordIOSource(CataloguedSource):
           UserError: no such file, one that is none of faces, an unreadable record.
         """
         path = _record_file(os.fspath(path))
-        index, properties = path[: -len(".rec")] + ".idx", _beside(path, "property")
+        index, properties = _index_file(path), _beside(path, "property")
         there = [file for file in (path, index, properties) if epath.Path(file).is_file()]
         classes = recordio.read_property(properties) if properties in there else _MOST_CLASSES
         records = _Records(recordio.RecordFile(path), classes)
@@ -61,15 +61,21 @@ class _Records(NamedTuple):
         return self.file.path
 
     def list(self, index: str | None) -> np.ndarray:
-        """The rows of all faces."""
+        """The rows of all faces, and of the index's lines that are none; see `read_index`."""
         found = recordio.read_index(index) if index else recordio.number_records(self.file)
-        faces = recordio.face_records(self.file, found)
+        known = found[:, 0] >= 0
+        faces = recordio.face_records(self.file, found[known])
         if not len(faces):
             raise UserError(f"{self.where} has no face among its {len(found)} records")
-        return faces
+        return np.concatenate([faces, found[~known]])
 
     def entry(self, item: np.ndarray) -> Entry:
         number, offset = item.tolist()
+        if number < 0:
+            raise UserError(
+                f"{self.title(item)} is not NUMBER<tab>OFFSET; correct or remove it, or set "
+                "config.data.corrupt=skip"
+            )
         labels, image = self.file.face(offset)
         label = float(labels[0]) if len(labels) else float("nan")
         if not 0 <= label < self.classes or label % 1:
@@ -80,6 +86,8 @@ class _Records(NamedTuple):
         return Entry(image, f"{label:.0f}", f"{label:.0f}/{number}", place=(offset,))
 
     def title(self, item: np.ndarray) -> str:
+        if item[0] < 0:
+            return f"{_index_file(self.where)} line {-item[0]}"
         return f"{self.where}: record {item[0]} at byte {item[1]}"
 
     def read(self, place: np.ndarray, path: str) -> bytes:
@@ -95,6 +103,10 @@ def _record_file(path: str) -> str:
     if not epath.Path(path).is_file():
         raise UserError(f"no file {path!r}; give train.rec, or the folder that it is in")
     return path
+
+
+def _index_file(path: str) -> str:
+    return path[: -len(".rec")] + ".idx"
 
 
 def _beside(path: str, name: str) -> str:

@@ -1,6 +1,7 @@
 """Which records a batch holds: a pure function of (seed, step), so that nothing must be saved."""
 
 import functools
+import itertools
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +43,7 @@ class ImageSampler:
                 f"there are {len(rows)} training images, fewer than "
                 f"config.batch_size={batch_size}; lower it or add images"
             )
-        self._rows, self._seed, self._stream = rows, seed, stream
+        self._rows, self._orders = rows, _Orders(len(rows), seed, stream)
         self.batch_size = batch_size
 
     def records(self, step: int) -> np.ndarray:
@@ -50,7 +51,7 @@ class ImageSampler:
         epochs, places = np.divmod(positions, len(self._rows))
         chosen = np.empty(self.batch_size, np.int64)
         for epoch in np.unique(epochs):
-            order = _permutation(self._seed, self._stream, int(epoch), len(self._rows))
+            order = self._orders.of(int(epoch))
             chosen[epochs == epoch] = order[places[epochs == epoch]]
         return self._rows[chosen][:, None]
 
@@ -114,6 +115,7 @@ class IdentitySampler:
         """`labels` are those of all records, `rows` the records used."""
         self.batch_size, self._each, self._seed = batch_size, images_per_identity, seed
         self._groups = _group(rows, labels) if len(rows) else []
+        self._orders = _Orders(len(self._groups), seed, 0)
         identities = batch_size // images_per_identity
         if len(self._groups) < identities:
             raise UserError(
@@ -124,9 +126,8 @@ class IdentitySampler:
     def records(self, step: int) -> np.ndarray:
         identities = self.batch_size // self._each
         epoch, batch = divmod(step, len(self._groups) // identities)
-        order = _permutation(self._seed, 0, epoch, len(self._groups))
         rng = np.random.default_rng(random_key("images", self._seed, step))
-        chosen = order[batch * identities :][:identities]
+        chosen = self._orders.of(epoch)[batch * identities :][:identities]
         return np.concatenate([self._draw(self._groups[g], rng) for g in chosen])[:, None]
 
     def _draw(self, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -153,6 +154,9 @@ class DDLSampler:
         self.batch_size, self.images, self._seed = batch_size, 3 * len(pairs), seed
         self._singles = [_group(index.rows_of(domain), index.labels) for domain in pairs]
         self._pairs = [_group(rows, index.labels[rows[:, 0]]) for rows in pairs.values()]
+        # A stream for each column's draws, so that they do not depend on each other.
+        streams = enumerate(itertools.chain(*zip(self._singles, self._pairs)), 1)
+        self._orders = [_Orders(len(groups), seed, stream) for stream, groups in streams]
         for domain, singles, rows in zip(pairs, self._singles, self._pairs):
             for what, groups in (("images", singles), ("positive pairs", rows)):
                 if len(groups) < batch_size:
@@ -165,16 +169,15 @@ class DDLSampler:
     def records(self, step: int) -> np.ndarray:
         columns = []
         for domain, (singles, pairs) in enumerate(zip(self._singles, self._pairs)):
-            columns.append(self._draw(step, 2 * domain + 1, singles)[:, None])
-            columns.append(self._draw(step, 2 * domain + 2, pairs))
+            columns.append(self._draw(step, self._orders[2 * domain], singles)[:, None])
+            columns.append(self._draw(step, self._orders[2 * domain + 1], pairs))
         return np.concatenate(columns, axis=1)
 
-    def _draw(self, step: int, stream: int, groups: list[np.ndarray]) -> np.ndarray:
-        """One member of b different groups. `stream` keeps the columns' draws independent."""
+    def _draw(self, step: int, orders: "_Orders", groups: list[np.ndarray]) -> np.ndarray:
+        """One member of b different groups."""
         epoch, batch = divmod(step, len(groups) // self.batch_size)
-        order = _permutation(self._seed, stream, epoch, len(groups))
-        chosen = order[batch * self.batch_size :][: self.batch_size]
-        rng = np.random.default_rng(random_key("draw", self._seed, stream, epoch, batch))
+        chosen = orders.of(epoch)[batch * self.batch_size :][: self.batch_size]
+        rng = np.random.default_rng(random_key("draw", self._seed, orders.stream, epoch, batch))
         return np.stack([groups[g][rng.integers(len(groups[g]))] for g in chosen])
 
 
@@ -186,6 +189,24 @@ def _group(rows: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
     return np.split(rows[order], cuts)
 
 
-@functools.lru_cache(maxsize=32)  # an epoch's order serves every step of it
-def _permutation(seed: int, stream: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng(random_key("order", seed, stream, epoch)).permutation(size)
+class _Orders:
+    """The random order of every epoch of a stream; two of them are in memory, however many passed.
+
+    Two, because a batch and the threads that make the next ones reach over the end of an epoch.
+    """
+
+    def __init__(self, size: int, seed: int, stream: int):
+        self.size, self.seed, self.stream = size, seed, stream
+        self._kept = functools.lru_cache(maxsize=2)(self._make)
+
+    def of(self, epoch: int) -> np.ndarray:
+        """The numbers below `size`, each once."""
+        return self._kept(epoch)
+
+    def _make(self, epoch: int) -> np.ndarray:
+        order = np.arange(self.size, dtype=np.int32 if self.size < 1 << 31 else np.int64)
+        np.random.default_rng(random_key("order", self.seed, self.stream, epoch)).shuffle(order)
+        return order
+
+    def __reduce__(self):
+        return _Orders, (self.size, self.seed, self.stream)

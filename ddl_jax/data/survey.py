@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from ddl_jax.data.decode import decode_image
+from ddl_jax.data.decode import decode_image, is_turned
 from ddl_jax.data.duplicates import perceptual_hash
 from ddl_jax.data.face_detector import FaceDetector, choose_face
 from ddl_jax.data.landmarks import Landmarks
@@ -24,6 +24,7 @@ FACTS = np.dtype(
         ("readable", bool),
         ("height", np.int32),
         ("width", np.int32),
+        ("turned", bool),  # upright, by its EXIF tag
         ("grey", bool),
         ("flat", bool),
         ("hash", np.uint64),
@@ -145,6 +146,7 @@ def look_at(encoded: bytes, path: str, finder: FaceFinder | None = None) -> np.n
     except UserError:
         return facts
     facts["readable"] = True
+    facts["turned"] = is_turned(encoded)
     facts["height"], facts["width"] = image.shape[:2]
     facts["grey"] = _is_grey(image)
     facts["hash"], facts["flat"] = perceptual_hash(image)

@@ -8,7 +8,7 @@ from etils import epath
 
 from ddl_jax.data.catalogue import stamp
 from ddl_jax.data.catalogued_source import CataloguedSource, catalogued
-from ddl_jax.data.list_file import check_label, read_list
+from ddl_jax.data.list_file import LabelCheck, read_list
 from ddl_jax.data.scan import Entry
 from ddl_jax.errors import UserError
 from ddl_jax.interop.tfrecord import TFRecordFile
@@ -84,7 +84,7 @@ class _Records:
 
 def _read(path: str) -> Iterator[tuple[int, str, int, str]]:
     """The records of a list, each with the first line that names it."""
-    labels: dict[tuple[str, int], str] = {}
+    check, labels = LabelCheck(), {}
     shards: dict[tuple[str, str], str] = {}
     for line, row in read_list(path):
         where = f"{path} line {line}"
@@ -94,7 +94,7 @@ def _read(path: str) -> Iterator[tuple[int, str, int, str]]:
             if not (name and shard.isdecimal() and offset.isdecimal()):
                 raise UserError(f"{where}: {name!r} {shard!r} {offset!r} is not NAME shard offset")
             stem = shards.setdefault((name, shard), f"{name}-{int(shard):05d}")
-            key, label = (stem, int(offset)), check_label(label, where)
+            key, label = (stem, int(offset)), check.check(label, where)
             if key not in labels:
                 labels[key] = label
                 yield line, *key, label
@@ -102,5 +102,6 @@ def _read(path: str) -> Iterator[tuple[int, str, int, str]]:
                 raise UserError(
                     f"{where}: {stem} at byte {offset} has label {label!r}, above {labels[key]!r}"
                 )
+    check.finish()
     if not labels:
         raise UserError(f"{path} names no record; write NAME shard offset label for each")

@@ -9,9 +9,10 @@ float32 labels in place of the header's, then the encoded image.
 
 import io
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -24,8 +25,11 @@ _MAGIC_BYTES = struct.pack("<I", _MAGIC)
 _FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
 _MAX_PART = (1 << 29) - 1
+_INDEX_NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # fits into int64
 _EXACT = 1 << 24  # above it a float32 does not hold every whole number
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+_LEAST = _FRAME.size + _HEADER.size  # bytes of a record
+_SEARCHED = 1 << 20  # bytes at once where a record is looked for; a multiple of 4
 _BLOCK = 1 << 14  # most faces fit: one read brings frame and payload
 
 
@@ -65,15 +69,51 @@ class RecordFile:
             labels = np.frombuffer(payload, "<f4", flag, _HEADER.size)
         return Face(labels, payload[start:])
 
-    def offsets(self) -> Iterator[int]:
-        """Where every record starts, in the file's order, found by reading the frames alone."""
+    def places(self) -> Iterator[tuple[int, bool]]:
+        """Where every record starts, in the file's order, found by reading the frames alone.
+
+        The second value tells that there is a whole record. What is none is one place, its first
+        byte, however long it is: the next place is where a record starts again.
+        """
         offset = 0
         while offset < self._file.size:
-            yield offset
-            kind, _, after = self._part(offset, first=True)
-            while kind in (_FIRST, _MIDDLE):
-                kind, _, after = self._part(after, first=False)
-            offset = after
+            try:
+                kind, _, after = self._part(offset, first=True)
+                while kind in (_FIRST, _MIDDLE):
+                    kind, _, after = self._part(after, first=False)
+            except UserError:
+                yield offset, False
+                offset = self._next_start(offset + 4)
+            else:
+                yield offset, True
+                offset = after
+
+    def number_at(self, offset: int) -> int:
+        """The number that a record gives itself: its id; -1 if it has none."""
+        payload = self.read(offset)
+        return _HEADER.unpack_from(payload)[2] if len(payload) >= _HEADER.size else -1
+
+    def _next_start(self, offset: int) -> int:
+        """The first byte from `offset` on at which a record starts, or the file's end.
+
+        At multiples of 4 the magic number is nowhere but in a frame.
+        """
+        offset += -offset % 4
+        while block := self._file.read(offset, _SEARCHED):
+            found = block.find(_MAGIC_BYTES)
+            while found >= 0:
+                if found % 4 == 0 and self._starts(offset + found):
+                    return offset + found
+                found = block.find(_MAGIC_BYTES, found + 1)
+            offset += len(block)
+        return self._file.size
+
+    def _starts(self, offset: int) -> bool:
+        try:
+            self._part(offset, first=True)
+        except UserError:
+            return False
+        return True
 
     def _record(self, offset: int) -> tuple[bytes, int]:
         """A record's payload, and where the next one starts."""
@@ -117,14 +157,15 @@ class RecordFile:
 def read_index(path: str | os.PathLike) -> np.ndarray:
     """An `.idx` file as `[n, 2]` int64: the number of every record, the byte where it starts.
 
+    A line that is not `NUMBER<tab>OFFSET` is the row `(-line number, -1)`.
+
     Raises:
-      UserError: a line that is not `NUMBER<tab>OFFSET`, or a number twice.
+      UserError: no such line at all, or a number twice.
     """
     name = os.fspath(path)
     try:
-        with epath.Path(path).open() as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
+        text = epath.Path(path).read_bytes().decode("utf-8", "replace")
+    except OSError as error:
         raise UserError(f"{name} cannot be read: {error}") from error
     if not text.strip():
         raise UserError(f"{name} is empty; remove it, and the records are found without it")
@@ -134,18 +175,48 @@ def read_index(path: str | os.PathLike) -> np.ndarray:
         if index.shape[1] != 2 or index.min() < 0:
             raise ValueError(f"{index.shape[1]} columns, lowest number {index.min()}")
     except (ValueError, OverflowError) as error:
-        told = str(error).splitlines()[0]
-        raise UserError(f"{name} is not NUMBER<tab>OFFSET in every line: {told}") from error
+        index = _line_by_line(text)
+        if not (index[:, 0] >= 0).any():
+            told = str(error).splitlines()[0]
+            raise UserError(f"{name} is not NUMBER<tab>OFFSET in any line: {told}") from error
     numbers, counts = np.unique(index[:, 0], return_counts=True)
     if counts.max() > 1:
         raise UserError(f"{name}: record {numbers[counts.argmax()]} stands there twice")
     return index
 
 
+def _line_by_line(text: str) -> np.ndarray:
+    """The rows of an index in which something is wrong."""
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        parts = line.strip().split("\t")
+        good = len(parts) == 2 and all(map(_INDEX_NUMBER.fullmatch, parts))
+        if line.strip():
+            rows.append(tuple(map(int, parts)) if good else (-number, -1))
+    return np.array(rows, np.int64).reshape(-1, 2)
+
+
 def number_records(records: RecordFile) -> np.ndarray:
-    """As `read_index`, of a file that has none: records are numbered from 0 in their order."""
-    offsets = np.fromiter(records.offsets(), np.int64)
-    return np.stack([np.arange(len(offsets)), offsets], axis=1)
+    """As `read_index`, of a file that has none: records are numbered from 0 in their order.
+
+    A damaged place is one record, which cannot be read. How many it was is told by the number that
+    the next one gives itself, if so many have room there.
+    """
+    return np.fromiter(_numbered(records), np.dtype((np.int64, 2)))
+
+
+def _numbered(records: RecordFile) -> Iterator[tuple[int, int]]:
+    number, lost = 0, None  # the first damaged place since the last whole record, and its number
+    for offset, whole in records.places():
+        if whole and lost is not None:
+            first, start = lost
+            own = records.number_at(offset)
+            number = own if first <= own <= first + (offset - start) // _LEAST else number
+            lost = None
+        elif not whole and lost is None:
+            lost = number, offset
+        yield number, offset
+        number += 1
 
 
 def face_records(records: RecordFile, index: np.ndarray) -> np.ndarray:
@@ -153,20 +224,21 @@ def face_records(records: RecordFile, index: np.ndarray) -> np.ndarray:
 
     insightface's record 0 is a header: a flag above 0, no image, and two labels, the range of the
     records that list identities. Faces are then the records from 1 to below that range. Without
-    such a header every record is a face.
+    such a header every record is a face but the last ones, where they list identities. A header
+    that cannot be read, or makes no sense, is a face that cannot be read.
     """
     header = index[index[:, 0] == 0]
     if not len(header):
-        return index
-    labels, image = records.face(int(header[0, 1]))
+        return _before_identities(records, index)
+    try:
+        labels, image = records.face(int(header[0, 1]))
+    except UserError:
+        return _before_identities(records, index)
     if image or len(labels) < 2:
         return index
     end = float(labels[0])
     if not 1 < end < 2**63 or end % 1:
-        raise UserError(
-            f"{records.path}: record at byte {header[0, 1]}: the header says that faces end before "
-            f"record {end:g}; fetch the file again"
-        )
+        return _before_identities(records, index)
     sure = int(end)
     faces = (index[:, 0] >= 1) & (index[:, 0] < sure)
     if sure > _EXACT:
@@ -174,6 +246,20 @@ def face_records(records: RecordFile, index: np.ndarray) -> np.ndarray:
         # shows by its image which side it is on.
         for row in np.flatnonzero(np.abs(index[:, 0] - sure) <= np.spacing(labels[0]) / 2):
             faces[row] = bool(records.face(int(index[row, 1])).image)
+    return index[faces]
+
+
+def _before_identities(records: RecordFile, index: np.ndarray) -> np.ndarray:
+    """The rows without those at the end that have a range and no image, as identities have."""
+    faces = np.ones(len(index), bool)
+    for row in np.argsort(-index[:, 0], kind="stable"):
+        try:
+            labels, image = records.face(int(index[row, 1]))
+        except UserError:  # of whichever kind: it is told when images are checked
+            continue
+        if image or len(labels) < 2:
+            break
+        faces[row] = index[row, 0] == 0
     return index[faces]
 
 
@@ -209,7 +295,8 @@ def write_recordio(
       The path of `train.rec`.
 
     Raises:
-      UserError: labels out of order, no face, files that exist or cannot be written.
+      UserError: labels out of order or no whole numbers, no face, one that is no encoded image,
+        files that exist or cannot be written.
     """
     place = epath.Path(folder)
     targets = [place / name for name in ("train.rec", "train.idx", "property")]
@@ -280,12 +367,24 @@ def frame(payload: bytes) -> Iterator[bytes]:
         yield payload[start:end] + b"\0" * (-(end - start) % 4)
 
 
+def _check_face(label: Any, image: Any, where: str) -> None:
+    """Refuses what our own reader, or insightface's, would not read."""
+    if isinstance(label, bool) or not isinstance(label, int | np.integer):
+        raise UserError(f"{where} has label {label!r}; a whole number from 0 is due")
+    if not isinstance(image, bytes | bytearray):
+        kind = type(image).__name__
+        raise UserError(f"{where} is {kind}, no bytes; give the contents of a JPEG or PNG file")
+    if not image:
+        raise UserError(f"{where} has an image of no bytes; leave it out")
+
+
 def _write_faces(writer: _Writer, faces: Iterable[tuple[int, bytes]], path: str) -> int:
     """Header, faces, then a record for each identity with the range of its faces -> classes."""
     writer.append(0, (0.0, 0.0))
     firsts: list[int] = []
     number = 0
     for number, (label, image) in enumerate(faces, 1):
+        _check_face(label, image, f"{path}: face {number}")
         if label not in (len(firsts) - 1, len(firsts)) or label < 0:
             due = f"{len(firsts) - 1} or {len(firsts)}" if firsts else "0"
             raise UserError(f"{path}: face {number} has label {label}, {due} is due; sort them")

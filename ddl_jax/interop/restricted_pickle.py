@@ -177,7 +177,7 @@ class _Dtype:
         code = code.decode("ascii") if isinstance(code, bytes) else code
         dtype = np.dtype(code) if isinstance(code, str) else None
         if dtype is None or dtype.kind not in "biufc":
-            raise pickle.UnpicklingError(f"an array of type {code!r}")
+            raise pickle.UnpicklingError(f"an array of type {_short(code)}")
         self.dtype = dtype
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -204,8 +204,13 @@ class _Array(np.ndarray):
 
 def _plain_dtype(dtype: Any) -> np.dtype:
     if not isinstance(dtype, _Dtype):
-        raise pickle.UnpicklingError(f"a type {dtype!r}")
+        raise pickle.UnpicklingError(f"a type {_short(dtype)}")
     return dtype.dtype
+
+
+def _short(value: Any) -> str:
+    """A text, or the kind of anything else: a list in a list in a list may have no end as text."""
+    return repr(value[:40]) if isinstance(value, str | bytes) else type(value).__name__
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -227,7 +232,7 @@ def _from_buffer(data: Any, dtype: Any, shape: tuple[int, ...], order: str) -> n
 def _encode(text: str, encoding: str) -> bytes:
     # Python 3 writes bytes like this in protocol 2, and with no other encoding.
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
+        raise pickle.UnpicklingError(f"bytes in encoding {_short(encoding)}")
     return text.encode("latin1")
 
 

@@ -96,7 +96,7 @@ def _encoded(image: Any, where: str) -> bytes:
 def _truth(value: Any, where: str) -> bool:
     number = isinstance(value, bool | int | float | np.bool_ | np.integer | np.floating)
     if not number or value not in (0, 1):
-        raise UserError(f"{where} is {str(value)[:40]!r}; True or False is due")
+        raise UserError(f"{where} is {_kind(value)}; True or False is due")
     return bool(value)
 
 
@@ -111,4 +111,5 @@ def _kind(value: Any) -> str:
     """What to call something unexpected."""
     if isinstance(value, np.ndarray):
         return f"an array {value.dtype}{list(value.shape)}"
+    # The text of a list that holds itself twice, on many levels, would fill the memory.
     return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else repr(value)

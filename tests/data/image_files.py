@@ -1,6 +1,7 @@
 """Small folders of images for the tests, every one different from all others."""
 
 import pathlib
+import struct
 import zlib
 from collections.abc import Sequence
 
@@ -19,6 +20,14 @@ def encode(image: np.ndarray, suffix: str = ".png") -> bytes:
     if image.ndim == 3:
         image = image[..., ::-1]
     return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def with_orientation(encoded: bytes, orientation: int, order: str = "<") -> bytes:
+    """A JPEG with the EXIF tag by which a camera says how it was held; `order` is of its bytes."""
+    entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, orientation, 0)
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    exif = b"Exif\0\0" + head + struct.pack(f"{order}IH", 8, 1) + entry + b"\0" * 4
+    return encoded[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + encoded[2:]
 
 
 def write_image(root: pathlib.Path, path: str, **options) -> bytes:

@@ -1,6 +1,8 @@
 """Decoding: RGB of the wanted size from every kind of file, and no half images."""
 
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -9,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddl_jax.data.decode import decode_image, fit
+from ddl_jax.data.decode import decode_image, fit, is_turned
 from ddl_jax.errors import UserError
 
-from .image_files import encode, pixels
+from .image_files import encode, pixels, with_orientation
 
 
 @pytest.mark.parametrize("shape", [(24, 20, 3), (1, 1, 3), (7, 13, 3)])
@@ -90,6 +92,33 @@ def test_a_few_bytes_that_announce_gigabytes_are_not_decoded(bomb, monkeypatch):
         decode_image(bomb(20_000, 15_000), "a.x")
 
 
+def _webp(width: int, height: int) -> bytes:
+    """A lossless WebP of one grey, by hand: codes of one symbol take no bits for any pixel."""
+    bits = f"{width - 1:014b}"[::-1] + f"{height - 1:014b}"[::-1] + "0" + "000"  # no alpha, version
+    bits += "000"  # no transform, no cache of colours, one set of codes
+    for symbol in (90, 90, 90, 255):  # green, red, blue, alpha
+        bits += "101" + f"{symbol:08b}"[::-1]
+    bits += "1000"  # distances
+    stream = b"\x2f" + int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")
+    stream += b"\0" * (len(stream) % 2)
+    chunk = b"WEBPVP8L" + struct.pack("<I", len(stream)) + stream
+    return b"RIFF" + struct.pack("<I", len(chunk)) + chunk
+
+
+def test_a_bomb_in_a_format_whose_size_only_opencv_reads_is_not_decoded():
+    """In a process of its own, in which another module of ours is the first to import OpenCV."""
+    np.testing.assert_array_equal(decode_image(_webp(9, 5), "a"), np.full((5, 9, 3), 90))
+    assert len(_webp(16_000, 16_000)) < 50
+    program = (
+        "import ddl_jax.data.augment\nfrom ddl_jax.data.decode import decode_image\n"
+        f"decode_image({_webp(1600, 800)!r}, 'large')\n"
+        f"decode_image({_webp(16_000, 16_000)!r}, 'bomb')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    told = ran.stderr.rstrip().splitlines()[-1]
+    assert "bomb is not a readable image, or of more than 134 million pixels" in told
+
+
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)
 @given(st.data())
 def test_damage_anywhere_is_told_in_one_line_or_decoded(data):
@@ -112,7 +141,7 @@ _WHOLE = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_cannot_be_read_to_its_end_is_refused_by_name(name):
-    with pytest.raises(UserError, match=r"^a/b\.x is not a readable image; .*$"):
+    with pytest.raises(UserError, match=r"^a/b\.x is not a readable image.*; .*$"):
         decode_image(UNREADABLE[name], "a/b.x")
 
 
@@ -171,6 +200,40 @@ def test_other_formats_are_read_too(suffix):
     smooth = cv2.GaussianBlur(pixels("smooth"), (0, 0), 4)
     decoded = decode_image(encode(smooth, suffix), "a")
     assert np.abs(decoded.astype(int) - smooth).mean() < 2  # what lossy WebP changes
+
+
+# What brings the stored picture upright, by the tag's definition: 6 is held turned to the left.
+UPRIGHT = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda image: np.rot90(image),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_photos_are_turned_upright_as_their_cameras_say(orientation):
+    """As cv2.imread does; landmarks of another tool have to be of the upright photo."""
+    stored = encode(pixels("held", (48, 32, 3)), ".jpg")
+    upright = decode_image(with_orientation(stored, orientation), "a.jpg")
+    np.testing.assert_array_equal(upright, UPRIGHT[orientation](decode_image(stored, "a.jpg")))
+    assert upright.shape == ((32, 48, 3) if orientation > 4 else (48, 32, 3))
+    for order in "<>":
+        assert is_turned(with_orientation(stored, orientation, order)) == (orientation > 1)
+
+
+def test_what_has_no_tag_or_a_cut_one_is_not_turned():
+    stored = encode(pixels("held", (48, 32, 3)), ".jpg")
+    tagged = with_orientation(stored, 6)
+    assert not any(
+        map(is_turned, (stored, b"", encode(pixels("held")), with_orientation(stored, 9)))
+    )
+    for length in range(len(tagged) - len(stored) - 10):
+        assert not is_turned(tagged[:length])
 
 
 @pytest.mark.parametrize(

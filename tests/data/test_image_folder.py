@@ -4,9 +4,12 @@ import pathlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddl_jax.data.decode import decode_image
-from ddl_jax.data.image_folder import ImageFolderSource
+from ddl_jax.data.image_folder import ImageFolderSource, find_images
+from ddl_jax.data.source import natural_key
 from ddl_jax.errors import UserError
 
 from .image_files import encode, pixels, write_faces, write_image
@@ -128,6 +131,36 @@ def test_links_that_lead_nowhere_are_unreadable_images(tmp_path):
     assert "1/lost.png cannot be read: No such file" in _refusal(tmp_path)
     skipped = ImageFolderSource(str(tmp_path), corrupt="skip").skipped
     assert skipped == ["1/lost.png", "1/round.png"]
+
+
+def test_what_is_no_image_by_its_name_is_passed_over_and_counted(tmp_path, caplog):
+    for path in ("a/1.dib", "a/2.bmp", "b/c/3.png"):
+        write_image(tmp_path, path)
+    assert ImageFolderSource(str(tmp_path)).index.paths.tolist() == [
+        *("a/1.dib", "a/2.bmp", "b/c/3.png")
+    ]
+    assert not caplog.text
+    for path in ("a/4", "b/c/5", "a/6.CSV", "b/7.svg"):
+        (tmp_path / path).write_text("x")
+    for path in ("a/8.jxl", "b/9.heif"):
+        (tmp_path / path).write_bytes(b"from a telephone")
+    source = ImageFolderSource(str(tmp_path), corrupt="skip")
+    assert source.skipped == ["a/8.jxl", "b/9.heif"] and len(source) == 3
+    assert (
+        f"{tmp_path}: passed over 4 files that are no images by their names: "
+        "2 without a suffix, 1 .csv, 1 .svg" in caplog.text
+    )
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
+@given(st.sets(st.lists(st.text("ab1-_.! ", min_size=1, max_size=3), min_size=1, max_size=4)
+               .map(lambda parts: "/".join(f"x{part}x" for part in parts) + ".png")))  # fmt: skip
+def test_folder_by_folder_is_the_natural_order_of_whole_paths(tmp_path_factory, paths):
+    root = tmp_path_factory.mktemp("tree")
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    assert find_images(str(root)) == sorted(paths, key=natural_key)
 
 
 def test_hidden_and_other_files_are_passed_over(tmp_path):

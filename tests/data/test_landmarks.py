@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ddl_jax.data.landmarks import read_landmarks
 from ddl_jax.errors import UserError
@@ -109,6 +111,50 @@ def test_profiles_alone_are_left_as_they_stand(tmp_path):
     np.testing.assert_array_equal(landmarks.of("a.jpg"), [odd])
 
 
+NAMED_WITH_NUMBERS = {
+    "spaces.txt": [
+        "my cat 2 a.jpg",
+        "a/Anna 2",
+        "a/Anna",
+        "b/two  spaces.jpg",
+        "2 b.jpg",
+        "000001",
+    ],
+    "score.txt": ["my cat 2 a.jpg", "a/Anna 2", "a/Anna", "000001"],
+    "tabs.txt": ["my cat 2 a.jpg", "a/Anna 2", "b/two  spaces.jpg", "000001", "7"],
+    "commas.csv": ["my cat 2 a.jpg", "a/Anna 2", "b/two  spaces.jpg", "000001", "7"],
+    "numbers.txt": ["000001", "000002", "3"],
+    "numbered.lst": ["000001", "my cat 2 a.jpg", "a/Anna 2"],
+}
+
+
+@pytest.mark.parametrize("name", NAMED_WITH_NUMBERS)
+def test_a_path_keeps_all_its_words_numbers_and_spaces(name, tmp_path):
+    paths, lines = NAMED_WITH_NUMBERS[name], []
+    mark = {"spaces.txt": " ", "score.txt": " ", "numbers.txt": " ", "commas.csv": ","}.get(
+        name, "\t"
+    )
+    for number, path in enumerate(paths):
+        fields = [path, *map(str, np.ravel(ANN) + number), *["0.9"] * (name == "score.txt")]
+        lines.append(mark.join([str(number)] * name.endswith(".lst") + fields))
+    (tmp_path / name).write_text("\n".join(lines))
+    landmarks = read_landmarks(str(tmp_path / name))
+    assert len(landmarks) == len(paths)
+    for number, path in enumerate(paths):
+        np.testing.assert_allclose(landmarks.of(path), [np.array(ANN) + number])
+
+
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+@given(st.text('a1 .,\t-e\n{[]}":', max_size=120), st.sampled_from([".txt", ".lst", ".json"]))
+def test_any_file_is_read_or_told_in_one_line(tmp_path_factory, text, suffix):
+    path = tmp_path_factory.getbasetemp() / f"any{suffix}"
+    path.write_text(f"a.jpg {GOOD}\n{text}" if len(text) % 2 else text)
+    try:
+        read_landmarks(str(path))
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
 GOOD = " ".join(map(str, np.ravel(ANN)))
 NOISE = "\n".join(
     " ".join([f"{row}.jpg", *map(str, numbers)])
@@ -132,6 +178,25 @@ NOISE = "\n".join(
         ("a.json", "{", "line 1 is no JSON"),
         ("a.json", "[]", "is no table of photos"),
         ("a.json", '{"a.jpg": [1, 2]}', "has no landmarks"),
+        (
+            "a.json",
+            f'{{"a.jpg": [{"1" * 400}, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}',
+            "a.jpg has an infinite number",
+        ),
+        (
+            "a.json",
+            f'{{"a.jpg": [{"1" * 5000}, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}',
+            "a.jpg has an infinite number",
+        ),
+        (
+            "a.json",
+            '{"a.jpg": [Infinity, 2, 3, 4, 5, 6, 7, 8, 9, 10]}',
+            "a.jpg has an infinite",
+        ),
+        ("a.json", '{"a.jpg": ' + "[" * 100_000, "lists in lists without end"),
+        ("a.json", '{"a.jpg": ' + "[" * 900 + "]" * 900 + "}", "has no landmarks|without end"),
+        ("a.txt", f"a.jpg {GOOD}\nn01/01 {GOOD} 0.9", "11 numbers for n01/01, but 10"),
+        ("a.csv", f"a, b.jpg,{GOOD.replace(' ', ',')}", "line 1: 10 numbers behind the path 'a'"),
         ("a.txt", b"\xff\xfe\x00", "is not UTF-8"),
     ],
 )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddl_jax.config import Data, Synthetic
-from ddl_jax.data.list_file import check_label, read_list
+from ddl_jax.data.list_file import LabelCheck, read_list
 from ddl_jax.data.list_source import ListSource
 from ddl_jax.data.open_source import open_source
 from ddl_jax.errors import UserError
@@ -65,6 +65,12 @@ def test_commas_names_in_the_first_line_quotes_and_a_spreadsheet(faces):
     assert source.index.domains.tolist() == ["easy", "dark"]
 
 
+@pytest.mark.parametrize("name", ["Nan", "nan", "Infinity", "inf", "12e5", "+1e3"])
+def test_a_name_that_looks_like_a_number_is_one_among_names(faces, name):
+    source = ListSource(_list(faces, f"a/1.png {name}\na/2.png Ann\n"))
+    assert source.index.identities.tolist() == [name, "Ann"]
+
+
 def test_paths_are_below_the_root_or_absolute(faces, tmp_path):
     listed = tmp_path / "lists" / "train.txt"
     listed.parent.mkdir()
@@ -111,6 +117,8 @@ def test_an_image_that_changes_is_seen(faces):
         ("a/1.png 0\na/2.png nan\n", "line 2: label 'nan'"),
         ("a/1.png 1.5\n", "label '1.5'"),
         ("a/1.png 1e9\n", "label '1e9'"),
+        ("a/1.png 7\na/2.png 12e5\nb/4,5.png nan\n", "line 2: label '12e5'"),
+        ("a/1.png Ann\na/2.png 1.5e9\n", "line 2: label '1.5e9'"),
         ("a/1.png\t\n", "label ''"),
         ("path,age\na/1.png,7\n", "line 1: no column label or identity, only path,age"),
         ("path,label\na/1.png\n", "line 2 has 1 columns"),
@@ -140,6 +148,6 @@ def test_any_list_is_read_or_told_in_one_line(tmp_path_factory, content):
     try:
         for number, row in read_list(str(path)):
             assert number > 0 and any(row)
-            check_label(row[-1], "here")
+            LabelCheck().check(row[-1], "here")
     except UserError as error:
         assert "\n" not in str(error)

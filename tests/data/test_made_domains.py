@@ -1,5 +1,7 @@
 """Domains made of the easy images: records like any others."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,15 @@ def test_real_images_keep_their_numbers_and_made_ones_follow(real, source):
             assert source.index.paths[other] == path
             assert source.index.checksums[other] == real.index.checksums[one]
     assert len(set(source.index.paths.tolist())) == len(source)
+
+
+def test_worker_processes_get_numbers_and_no_text(real, source):
+    assert source.index is source.index
+    sent = pickle.dumps(source)
+    assert len(sent) < len(pickle.dumps(real)) + 8 * 12 + 500  # the rows of the easy images
+    there = pickle.loads(sent)
+    assert list(there) == list(source)
+    np.testing.assert_array_equal(there.index.paths, source.index.paths)
 
 
 def test_the_data_are_other_data_with_every_made_domain(real, source):

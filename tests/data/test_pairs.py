@@ -1,6 +1,8 @@
 """Positive pairs: which there are, and the file that keeps them."""
 
 import dataclasses
+import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -105,6 +107,45 @@ def test_which_pairs_are_kept_depends_on_the_seed_alone():
     for domain in BATCH.domains:
         np.testing.assert_array_equal(first[domain], again[domain])
         assert _sets(first[domain]) != _sets(other[domain])
+
+
+@pytest.mark.parametrize(
+    "how, outliers, drawn",
+    [
+        ("same_domain", False, "0af03f3be7b975ea"),
+        ("same_domain", True, "c67e97452c66ff4d"),
+        ("easy_hard", False, "c86cd42c6611a561"),
+        ("easy_hard", True, "9184148e709aea19"),
+    ],
+)
+def test_the_same_pairs_are_chosen_by_later_versions(how, outliers, drawn):
+    """With images of one checksum here and there, which are no pair of easy and hard."""
+    rng, count = np.random.default_rng(0), 600
+    identities = [str(number) for number in rng.integers(0, 25, count)]
+    domains = rng.choice(["easy", "hard", "dark"], count).tolist()
+    paths, checksums = [str(n) for n in range(count)], rng.integers(0, 40, count).tolist()
+    index = make_index(identities, paths, domains, checksums)
+    batch = Batch(kind="ddl", domains=("easy", "hard", "dark"), pairs=how, pairs_per_identity=7)
+    accept = (lambda rows: rows.sum(axis=1) % 3 > 0) if outliers else None
+    pairs = pairs_lib.make_pairs(index, batch, 5, accept)
+    content = b"".join(rows.astype(np.int64).tobytes() for rows in pairs.values())
+    assert hashlib.sha256(content).hexdigest()[:16] == drawn
+
+
+@pytest.mark.parametrize("images", [2000, 6000])
+def test_an_identity_of_thousands_of_images_does_not_fill_the_memory(images):
+    """6,000 images have 18 million pairs, as tuples 2 GB."""
+    zeros = np.zeros(images, np.int64)
+    paths = np.arange(images).astype(str)
+    index = RecordIndex(zeros, zeros.astype(str), paths, np.full(images, "easy"), zeros)
+    tracemalloc.start()
+    try:
+        pairs = pairs_lib.make_pairs(index, Batch(kind="ddl", domains=("easy",)), 0)["easy"]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20e6
+    assert len(_sets(pairs)) == Batch().pairs_per_identity and (pairs[:, 0] < pairs[:, 1]).all()
 
 
 @pytest.mark.parametrize(

@@ -161,28 +161,60 @@ def test_hosts_and_restarts_make_the_same_global_batches(made, whole, kind, host
     _assert_equal(_joined(parts), whole[kind][step:])
 
 
-# A start of worker processes takes seconds: two of them every time, all others in `make test-all`.
-@pytest.mark.parametrize(
-    "kind, host, hosts, step, workers", [("ddl", 1, 2, 1, 2), ("mixed", 3, 4, 3, 3)]
-)
-def test_worker_processes_make_the_same_rows(made, whole, kind, host, hosts, step, workers):
-    rows = _rows(made, kind=kind, augment=DEGRADING, host=host, hosts=hosts)
-    own = np.s_[host * B // hosts : (host + 1) * B // hosts]
-    wanted = [{name: array[own] for name, array in batch.items()} for batch in whole[kind][step:]]
-    _assert_equal(_read(rows, step, workers), wanted)
+class _OneAfterTheOther:
+    """Batches of every kind for every host of 1, 2 and 4, as one run has its own by step.
+
+    Worker processes take seconds to start: so they make all of them in one go.
+    """
+
+    def __init__(self, parts: list[HostBatches]):
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return STEPS * len(self._parts)
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        return self._parts[number // STEPS][number % STEPS]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("workers", [2, 3])
-@pytest.mark.parametrize("hosts", [1, 2, 4])
-@pytest.mark.parametrize("kind", KINDS)
-def test_worker_processes_of_all_hosts_make_the_same_batches(made, whole, kind, hosts, workers):
-    step = hosts + workers - 3  # 0 to 4
-    parts = [
-        _read(_rows(made, kind=kind, augment=DEGRADING, host=host, hosts=hosts), step, workers)
+@pytest.fixture(scope="module")
+def everything(made) -> _OneAfterTheOther:
+    return _OneAfterTheOther(
+        [
+            _rows(made, kind=kind, augment=DEGRADING, host=host, hosts=hosts)
+            for kind in KINDS
+            for hosts in (1, 2, 4)
+            for host in range(hosts)
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(whole) -> list[dict[str, np.ndarray]]:
+    """The same batches, cut out of those of one host and its threads."""
+    return [
+        {name: array[host * B // hosts : (host + 1) * B // hosts] for name, array in batch.items()}
+        for kind in KINDS
+        for hosts in (1, 2, 4)
         for host in range(hosts)
+        for batch in whole[kind]
     ]
-    _assert_equal(_joined(parts), whole[kind][step:])
+
+
+def _starts(workers: int, count: int) -> list:
+    return [(workers, start) for start in np.random.default_rng(workers).permutation(140)[:count]]
+
+
+@pytest.mark.parametrize(
+    "workers, start",
+    [(2, 1), (3, 2)]
+    + [pytest.param(*one, marks=pytest.mark.long) for w in (1, 2, 3, 4) for one in _starts(w, 8)],
+)
+def test_workers_make_the_same_batches_for_any_host_from_any_step(
+    everything, expected, workers, start
+):
+    assert len(everything) == len(expected) == 140
+    _assert_equal(_read(everything, start, workers), expected[start:])
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused(source):

@@ -22,7 +22,7 @@ from ddl_jax.data.open_source import open_source
 from ddl_jax.data.synthetic_faces.render import render_identity
 from ddl_jax.data.tfds_source import open_tfds
 
-from .image_files import encode, write_faces
+from .image_files import encode, pixels, with_orientation, write_faces
 
 ROOT = pathlib.Path(__file__).parents[2]
 TEMPLATE = template_points("arcface_112")
@@ -128,6 +128,19 @@ def test_a_mistake_is_one_line_and_no_file(folder, capsys, arguments, told):
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     """Everything but what is kept of the images that were checked."""
     return sorted(path for path in folder.parent.rglob("*") if ".ddl_jax" not in path.parts)
+
+
+def test_photos_that_are_turned_by_their_tag_are_counted(folder, capsys):
+    held = with_orientation(encode(pixels("held", (30, 20, 3)), ".jpg"), 6)
+    (folder / "1/frontal/held.jpg").write_bytes(held)
+    assert _prepare("--path=faces", "--out=packed") == 0
+    told = capsys.readouterr().out
+    assert "| turned upright by their EXIF tag | 1 |" in told and "ATTENTION" not in told
+    assert "| sides in the source, pixels | 20 to 30 |" in told
+    points = [f"{path} {_numbers(TEMPLATE)}" for path in ImageFolderSource("faces").index.paths]
+    (folder.parent / "points.txt").write_text("\n".join(points))
+    assert _prepare("--path=faces", "--out=aligned", "--landmarks=points.txt") == 0
+    assert "ATTENTION: some photos are turned upright by their EXIF tag." in capsys.readouterr().out
 
 
 def test_a_data_set_is_never_overwritten(folder, capsys):

@@ -72,6 +72,10 @@ def test_the_index_the_properties_and_the_folder_may_be_left_out(folder):
     assert RecordIOSource(str(folder)).index.fingerprint() == expected
 
 
+def test_another_word_for_what_to_do_with_corrupt_images_is_refused(folder):
+    assert "corrupt='skipp' is neither 'refuse' nor 'skip'" in _refusal(folder, corrupt="skipp")
+
+
 def test_an_index_of_some_records_is_a_cleaned_set(folder):
     lines = (folder / "train.idx").read_text().splitlines()
     del lines[3:5]  # person 1, whole
@@ -141,8 +145,65 @@ def test_a_file_that_was_cut_is_told_with_the_byte(folder):
     assert f"record at byte {place}: its last" in _refusal(folder)
     assert len(RecordIOSource(folder, corrupt="skip")) == 19
     assert size > place
-    (folder / "train.idx").unlink()  # then what comes behind cannot be found
-    assert f"record at byte {place}: its last" in _refusal(folder, corrupt="skip")
+    (folder / "train.idx").unlink()
+    assert f"record at byte {place}: its last" in _refusal(folder)
+    cut = RecordIOSource(folder, corrupt="skip")
+    assert len(cut) == 19 and cut.skipped == [f"{folder}/train.rec: record 20 at byte {place}"]
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_damage_costs_the_records_it_lies_in_and_no_other(folder, index):
+    """Numbers, and with them paths, stay those of the whole file, with and without its index."""
+    whole = RecordIOSource(folder).index.paths.tolist()
+    lost = _offset(folder, 7), _offset(folder, 9)
+    if not index:
+        (folder / "train.idx").unlink()
+    # The end of record 7, all of 8, the start of 9; and one bit of the length of record 20.
+    _overwrite(folder, lost[0] + 60, b"\xff" * (lost[1] + 30 - lost[0] - 60))
+    source = RecordIOSource(folder, corrupt="skip")
+    assert source.index.paths.tolist() == [*whole[:6], *whole[9:]]
+    assert len(source.skipped) == (3 if index else 2)  # 8 and 9 are one place without an index
+
+
+@pytest.mark.parametrize("change", [-8, 4, 1 << 20])
+def test_a_wrong_length_hides_one_record_at_most(folder, change):
+    whole, place = RecordIOSource(folder).index.paths.tolist(), _offset(folder, 5)
+    length = int.from_bytes((folder / "train.rec").read_bytes()[place + 4 : place + 8], "little")
+    (folder / "train.idx").unlink()
+    _overwrite(folder, place + 4, (length + change).to_bytes(4, "little"))
+    source = RecordIOSource(folder, corrupt="skip")
+    assert set(whole) - set(source.index.paths.tolist()) <= {"2/5", "2/6"}
+    assert source.skipped
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_damaged_header_is_one_unreadable_record(folder, index):
+    whole = RecordIOSource(folder).index.paths.tolist()
+    if not index:
+        (folder / "train.idx").unlink()
+    for content in (b"\0\0\0\0", b"\x0a\x23\xd7\xce"):  # no magic number; then no sense
+        _overwrite(folder, 0, content)
+        _overwrite(folder, 32, np.array([np.nan], "<f4").tobytes())
+        assert "such images" not in _refusal(folder)  # it alone
+        source = RecordIOSource(folder, corrupt="skip")
+        assert source.index.paths.tolist() == whole
+        assert source.skipped == [f"{folder}/train.rec: record 0 at byte 0"]
+
+
+def test_an_index_without_the_header_has_no_identities_for_faces(folder):
+    expected = RecordIOSource(folder).index.fingerprint()
+    lines = (folder / "train.idx").read_text().splitlines(keepends=True)
+    (folder / "train.idx").write_text("".join(lines[1:]))
+    assert RecordIOSource(folder).index.fingerprint() == expected
+
+
+def test_a_bad_line_of_the_index_is_told_or_skipped_and_counted(folder):
+    lines = (folder / "train.idx").read_text().splitlines(keepends=True)
+    lines[4] = "4\t8x1\n"
+    (folder / "train.idx").write_text("".join(lines))
+    assert _refusal(folder).startswith(f"{folder}/train.idx line 5 is not NUMBER<tab>OFFSET; ")
+    source = RecordIOSource(folder, corrupt="skip")
+    assert len(source) == 23 and source.skipped == [f"{folder}/train.idx line 5"]
 
 
 def test_a_face_without_an_image_is_told(folder):

@@ -1,6 +1,9 @@
 """Which records a batch holds."""
 
+import hashlib
 import itertools
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -64,6 +67,38 @@ def test_records_are_a_pure_function_of_seed_and_step(index, make):
         assert (make(index, seed=1).records(step) != records[step]).any()
     for one, other in itertools.combinations(records.values(), 2):
         assert (one != other).any()
+
+
+@pytest.mark.parametrize(
+    "make, drawn",
+    [
+        (_sampler, "dacfb76a4d7f8fe4"),
+        (_images, "c4b1564adae3ea1f"),
+        (_mixed, "9e90a36b84c8990a"),
+        (_identities, "995779553bcdd414"),
+    ],
+)
+def test_a_run_that_goes_on_with_a_later_version_sees_the_same_records(index, make, drawn):
+    """A checkpoint is a step number alone: what is drawn for it may never change."""
+    sampler = make(index)
+    records = np.concatenate([sampler.records(step).ravel() for step in (0, 1, 5, 40, 1000)])
+    assert hashlib.sha256(records.astype(np.int64).tobytes()).hexdigest()[:16] == drawn
+
+
+def test_memory_does_not_grow_with_the_epochs_and_orders_do_not_travel():
+    size = 200_000
+    sampler = ImageSampler(np.arange(size), batch_size=size // 2 + 1, seed=0)
+    tracemalloc.start()
+    try:
+        for step in range(40):
+            sampler.records(step)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2.2 * 4 * size  # two orders of 4 bytes an image
+    sent = pickle.dumps(sampler)
+    assert len(sent) < 1.1 * 8 * size  # the rows' numbers
+    np.testing.assert_array_equal(pickle.loads(sent).records(7), sampler.records(7))
 
 
 @pytest.mark.parametrize("pairs", ["same_domain", "easy_hard"])

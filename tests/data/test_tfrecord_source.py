@@ -108,7 +108,7 @@ def test_a_damaged_record_is_told_with_file_and_byte_and_skipped_when_asked(tmp_
         (["TFR-easy", "0", "0"], "line 10 has 3 columns; NAME shard offset label are due"),
         (["TFR-easy", "x", "0", "1"], "line 10: 'TFR-easy' 'x' '0' is not NAME shard offset"),
         (["TFR-easy", "0", "-1", "1"], "is not NAME shard offset"),
-        (["TFR-easy", "0", "0", "nan"], "line 10: label 'nan'"),
+        (["TFR-easy", "0", "0", "nan"], "line 10: TFR-easy-00000 at byte 0 has label 'nan'"),
         (["TFR-easy", "0", "0", "2"], "line 10: TFR-easy-00000 at byte 0 has label '2', above '0'"),
         (["TFR-easy", "0", "999999", "1"], "record at byte 999999: beyond the file's end"),
         (["TFR-easy", "0", "1", "1"], "record at byte 1: no record starts here"),

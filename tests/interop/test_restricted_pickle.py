@@ -206,3 +206,12 @@ def test_damage_is_one_line():
     whole = pickle.dumps(([b"face" * 5, np.arange(4)], [True]), 4)
     for length in range(len(whole)):
         refusal(whole[:length])
+
+
+@pytest.mark.parametrize("call", [b"cnumpy\ndtype\n(", b"c_codecs\nencode\n(X\1\0\0\0a"])
+def test_a_nested_argument_is_told_without_its_text(call):
+    """Lists that hold a list twice, 60 levels deep: as text they would not fit into any memory."""
+    nested = []
+    for _ in range(60):
+        nested = [nested, nested]
+    assert "list" in refusal(call + pickle.dumps(nested, 2)[2:-1] + b"tR.")

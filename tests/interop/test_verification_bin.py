@@ -95,9 +95,9 @@ def test_a_pickle_that_calls_a_function_is_refused_and_calls_nothing(tmp_path):
             "image 3 is an array uint8",
         ),
         ((IMAGES[:3] + [b""], [True, False]), "image 3 is empty"),
-        ((IMAGES, [True, 2]), "issame of pair 1 is '2'"),
-        ((IMAGES, [True, float("nan")]), "issame of pair 1 is 'nan'"),
-        ((IMAGES, [True, np.array([1, 0])]), "issame of pair 1 is '[1 0]'"),
+        ((IMAGES, [True, 2]), "issame of pair 1 is 2; True"),
+        ((IMAGES, [True, float("nan")]), "issame of pair 1 is nan"),
+        ((IMAGES, [True, np.array([1, 0])]), "issame of pair 1 is an array int64[2]"),
         (b"", "is damaged"),
         (b"\xff\xd8\xff\xe0", "is damaged"),
         (pickle.dumps((IMAGES, [True, False]))[:-9], "is damaged"),
@@ -106,6 +106,17 @@ def test_a_pickle_that_calls_a_function_is_refused_and_calls_nothing(tmp_path):
 )
 def test_other_contents_are_refused_in_one_line(tmp_path, content, told):
     assert told in refusal(tmp_path, content)
+
+
+def test_lists_in_lists_that_double_on_every_level_are_told_at_once(tmp_path):
+    """266 bytes took 34 s and 708 MB to be told, twice that with a level more; this took hours."""
+    nested = []
+    for _ in range(60):
+        nested = [nested, nested]
+    assert "issame of pair 1 is list of 2; True or False is due" in refusal(
+        tmp_path, (IMAGES, [True, nested])
+    )
+    assert "image 3 is list of 2" in refusal(tmp_path, ([*IMAGES[:3], nested], [True, True]))
 
 
 def test_a_file_that_is_not_there_or_cannot_be_written(tmp_path):
