@@ -21,11 +21,13 @@ class Landmarks:
     """The faces of photos by the photos' paths; picklable, also for millions.
 
     Attributes:
+      file: that they come from.
       reading: how the numbers were taken, in words.
     """
 
-    def __init__(self, paths: Sequence[str], points: np.ndarray, reading: str):
+    def __init__(self, file: str, paths: Sequence[str], points: np.ndarray, reading: str):
         """Takes a path and points `[5, 2]` for each face; a path that stands again has several."""
+        self.file = file
         self._groups: dict[str, int] = {}
         group = [self._groups.setdefault(path, len(self._groups)) for path in paths]
         self._points = points[np.argsort(group, kind="stable")]
@@ -45,6 +47,18 @@ class Landmarks:
             return _NO_FACE
         first = self._ends[group - 1] if group else 0
         return self._points[first : self._ends[group]]
+
+    def check_paths(self, paths: np.ndarray) -> None:
+        """Refuses landmarks of other photos than these.
+
+        Raises:
+          UserError: none of the paths is named.
+        """
+        if not any(len(self.of(path)) for path in paths.tolist()):
+            raise UserError(
+                f"--landmarks: {self.file} names none of the images; it has "
+                f"{next(iter(self._groups))!r}, the data {str(paths[0])!r}"
+            )
 
     def fingerprint(self) -> str:
         """A hash of every name and number."""
@@ -78,7 +92,7 @@ def read_landmarks(path: str) -> Landmarks:
             f"{names[0]}; give every face as many"
         )
     points, reading = _as_faces(np.array(numbers, np.float64), path)
-    return Landmarks([_plain(name) for name in names], points, reading)
+    return Landmarks(path, [_plain(name) for name in names], points, reading)
 
 
 def _as_faces(numbers: np.ndarray, path: str) -> tuple[Faces, str]:

@@ -103,6 +103,8 @@ def prepare(
     unfinished = directory.with_name(f"{directory.name}.unfinished")
     try:
         finder = faces.finder if faces else None
+        if finder:
+            finder.check_paths(source.index.paths)
         seen = _key(source.index.fingerprint(), finder and finder.fingerprint())
         facts = survey(source, unfinished / f"survey-{seen}", finder=finder, workers=workers)
         kept = _kept(source, facts, faces, corrupt)
@@ -156,8 +158,8 @@ def _kept(source: Source, facts: np.ndarray, faces: Faces | None, corrupt: str) 
     faceless = kept & (facts["faces"] == 0)
     if faceless[kept].all():
         raise UserError(
-            f"in none of the {kept.sum()} images is a face known, the first is "
-            f"{source.index.paths[0]!r}; landmarks must name images as the source does"
+            f"in none of the {kept.sum()} images is a face found, the first is "
+            f"{str(source.index.paths[0])!r}"
         )
     if faces.without_face == "refuse":
         advice = "add landmarks, or choose --without_face=leave_out or fit"

@@ -38,6 +38,10 @@ _IMAGES_PER_TASK = 500  # what a kill can lose, for each process
 class FaceFinder(Protocol):
     """Where the faces of a photo are known from; picklable. See `FromFile` and `FromDetector`."""
 
+    def check_paths(self, paths: np.ndarray) -> None:
+        """Refuses images of which it knows none, before any is looked at."""
+        ...
+
     def faces(self, path: str, image: np.ndarray) -> np.ndarray:
         """The landmarks of the faces, `[n, 5, 2]`."""
         ...
@@ -52,6 +56,10 @@ class FromFile:
 
     def __init__(self, landmarks: Landmarks):
         self._landmarks = landmarks
+
+    def check_paths(self, paths: np.ndarray) -> None:
+        """See `FaceFinder`."""
+        self._landmarks.check_paths(paths)
 
     def faces(self, path: str, image: np.ndarray) -> np.ndarray:
         """See `FaceFinder`."""
@@ -68,6 +76,9 @@ class FromDetector:
 
     def __init__(self, detector: FaceDetector):
         self._detector = detector
+
+    def check_paths(self, paths: np.ndarray) -> None:
+        """See `FaceFinder`: whether there is a face is seen when it looks."""
 
     def faces(self, path: str, image: np.ndarray) -> np.ndarray:
         """See `FaceFinder`."""

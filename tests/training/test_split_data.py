@@ -181,9 +181,14 @@ HARD = "--rules=hard:brightness<40%"
         ),
         (["--path=faces", "--out=OUT", HARD, "--checkpoint=run", "--mean=1,2"], "give 3 numbers"),
         (["--source=synthetic_faces", "--path=x", "--out=OUT", HARD], "give --source=tfds"),
+        (
+            ["--path=faces", "--out=OUT", "--rules=hard:yaw>1", "--landmarks=others.txt"],
+            "others.txt names none of the images; it has 'else.png', the data '1/easy-0.png'",
+        ),
     ],
 )
-def test_a_mistake_is_one_line_and_no_file(here, capsys, arguments, told):
+def test_a_mistake_is_one_line_and_no_file(place, here, capsys, arguments, told):
+    (place / "others.txt").write_text("else.png 38 50 74 50 56 72 42 92 70 92")
     assert _split(*(a.replace("OUT", f"{here}/out") for a in arguments)) == 2
     printed = capsys.readouterr()
     assert told in printed.err and printed.err.count("\n") == 1 and not printed.out
