@@ -16,7 +16,7 @@ from ddl_jax.data import prepare_report, tfds_shards
 from ddl_jax.data.alignment import template_points
 from ddl_jax.data.face_cut import FaceCut
 from ddl_jax.data.source import Source, make_index
-from ddl_jax.data.survey import FaceFinder, survey
+from ddl_jax.data.survey import FACTS, FaceFinder, survey
 from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
 
@@ -105,7 +105,7 @@ def prepare(
         finder = faces.finder if faces else None
         if finder:
             finder.check_paths(source.index.paths)
-        seen = _key(source.index.fingerprint(), finder and finder.fingerprint())
+        seen = _key(FACTS, source.index.fingerprint(), finder and finder.fingerprint())
         facts = survey(source, unfinished / f"survey-{seen}", finder=finder, workers=workers)
         kept = _kept(source, facts, faces, corrupt)
         plan = _plan(source, facts, kept, faces, images_per_shard)

@@ -75,7 +75,8 @@ def _problems(prepared: Prepared) -> Problems:
     written = np.flatnonzero(kept)
     comparable = written[~facts["flat"][written]]
     exact = [written[rows] for rows in equal_groups(facts["digest"][written])]
-    near = [comparable[rows] for rows in near_groups(facts["hash"][comparable])]
+    hashes = facts["coarse"][comparable], facts["detail"][comparable]
+    near = [comparable[rows] for rows in near_groups(*hashes)]
     counts = np.bincount(index.labels[written], minlength=index.classes)
     looked = facts["faces"] >= 0
     single = {

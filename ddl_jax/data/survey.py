@@ -10,7 +10,7 @@ from etils import epath
 from tqdm import tqdm
 
 from ddl_jax.data.decode import decode_image
-from ddl_jax.data.duplicates import perceptual_hash
+from ddl_jax.data.duplicates import picture_hash
 from ddl_jax.data.face_detector import FaceDetector, choose_face
 from ddl_jax.data.landmarks import Landmarks
 from ddl_jax.data.processes import map_shared
@@ -26,7 +26,8 @@ FACTS = np.dtype(
         ("width", np.int32),
         ("grey", bool),
         ("flat", bool),
-        ("hash", np.uint64),
+        ("coarse", np.uint64),  # see `PictureHash`
+        ("detail", np.uint64, 4),
         ("digest", np.uint64, 2),  # of the bytes
         ("faces", np.int32),
         ("landmarks", np.float64, (5, 2)),
@@ -158,7 +159,7 @@ def look_at(encoded: bytes, path: str, finder: FaceFinder | None = None) -> np.n
     facts["readable"] = True
     facts["height"], facts["width"] = image.shape[:2]
     facts["grey"] = _is_grey(image)
-    facts["hash"], facts["flat"] = perceptual_hash(image)
+    facts["coarse"], facts["detail"], facts["flat"] = picture_hash(image)
     if finder is not None:
         facts["faces"], facts["landmarks"] = face_of(image, path, finder)
     return facts
