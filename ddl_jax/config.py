@@ -55,6 +55,7 @@ class Data:
     metadata: str = ""  # a CSV with a column `path`; its `domain_column` then meets the rules
     domain_column: str = ""
     corrupt: str = "refuse"  # what to do with an unreadable image: refuse or skip
+    changed: str = "refuse"  # data that are others than when the run last saved: refuse or accept
     workers: int = 0  # processes that decode; 0 decodes in threads of this process
 
 
@@ -582,6 +583,7 @@ _CHOICES = {
     "evaluation.data.source": ("", *_SOURCES, "none"),
     "data.corrupt": ("refuse", "skip"),
     "evaluation.data.corrupt": ("", "refuse", "skip"),
+    "data.changed": ("refuse", "accept"),
     "batch.kind": ("images", "identities", "ddl"),
     "batch.pairs": ("same_domain", "easy_hard"),
     "loss.precision": ("default", "high", "highest"),
@@ -690,6 +692,8 @@ def _validate_data(name: str, data: Data) -> None:
         if rule.count("=") != 1 or not all(rule.split("=")):
             raise UserError(f"config.{name}.domain_rules has {rule!r}; write PATTERN=DOMAIN")
     # A setting that nothing reads is a mistake that nobody would see.
+    if name != "data" and data.changed != Data().changed:
+        raise UserError(f"config.{name}.changed is for training; eval.py has --name for other data")
     if data.source == "synthetic_faces" and (data.domain_rules or data.metadata):
         raise UserError(f"config.{name}: synthetic_faces has its own domains; remove the rules")
     if data.source not in _SPLIT and data.split != "train":

@@ -96,6 +96,8 @@ def describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path | 
         f"{run.config.batch_size} x {run.images_of_a_row} images a step on {mesh.size} "
         f"{mesh.devices.flat[0].platform} device(s)",
     ]
+    if run.changed:
+        lines.append(run.changed)
     if jax.process_count() > 1:
         hosts = ", ".join(f"{i} on {host}" for i, host in enumerate(parallel.hosts()))
         lines.append(f"processes: {hosts}")
