@@ -7,6 +7,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax import config as config_lib
+from ddl_jax.data.command import settings
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.data.table import table_text
@@ -118,7 +119,7 @@ def audit_data(plan: Plan, out: epath.PathLike, choice: Choice) -> str:
             *told,
             *filter(None, [warning]),
             f"Look at {', '.join(files)} in {out}, edit {EXCLUDE}, and train with",
-            f"--config.data.exclude={out / EXCLUDE}",
+            *settings({"data.exclude": out / EXCLUDE}),
         ]
     )
 

@@ -8,6 +8,7 @@ from etils import epath
 
 from ddl_jax import config as config_lib
 from ddl_jax.data import pairs as pairs_lib
+from ddl_jax.data.command import settings
 from ddl_jax.data.index_file import index_table
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.scores import NETWORK_SCORES, check_scores, read_scores
@@ -320,12 +321,11 @@ def _settings(plan: Plan, batch: config_lib.Batch, out: epath.Path) -> str:
         domain_column="domain",
     )
     default = vars(config_lib.Data())
-    given = {name: value for name, value in vars(data).items() if value != default[name]}
-    lines = [f"--config.data.{name}={value}" for name, value in given.items()]
-    lines += [
-        "--config.batch.kind=ddl",
-        f"--config.batch.domains={','.join(batch.domains)}",
-        f"--config.batch.pairs={batch.pairs}",
-        f"--config.batch.pairs_file={out / PAIRS}",
-    ]
-    return " \\\n".join(lines)
+    given = {f"data.{name}": value for name, value in vars(data).items() if value != default[name]}
+    given |= {
+        "batch.kind": "ddl",
+        "batch.domains": batch.domains,
+        "batch.pairs": batch.pairs,
+        "batch.pairs_file": out / PAIRS,
+    }
+    return " \\\n".join(settings(given))

@@ -1,5 +1,7 @@
 """`python -m ddl_jax.data split`: from images to the settings that train on its sets and pairs."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,7 @@ def here(place, monkeypatch, tmp_path):
 def test_a_split_is_measured_and_trains(here, capsys):
     rules = "--rules=night:brightness<40%"  # 2 of 5 images of everybody are dark
     network = ("--checkpoint=run", "--scores=similarity", "--minimum_similarity=0")
+    here = here / "with a space"
     assert _split("--path=faces", f"--out={here}/out", rules, *network) == 0
     told = capsys.readouterr().out
     rows = read_rows(here / "out/split.csv")
@@ -54,7 +57,7 @@ def test_a_split_is_measured_and_trains(here, capsys):
     page = (here / "out/report.html").read_text()
     assert "data:image/png" in page and "positive divergence" in page
     # The printed settings are the trainer's.
-    settings = told[told.index("--config.data.") :].replace("\\\n", "").split()
+    settings = shlex.split(told[told.index("--config.data.") :].replace("\\\n", ""))
     (here / "any.py").write_text(
         "from ddl_jax.config import Config, Model\n"
         "def get_config():\n"
