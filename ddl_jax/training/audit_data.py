@@ -13,6 +13,7 @@ from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.data.table import table_text
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation import centers
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.similarity import unit_rows
 from ddl_jax.training.recognizer import Choice, Recognizer, load_recognizer, trained_on_warning
@@ -49,8 +50,8 @@ class _People:
     centers: np.ndarray
 
     @classmethod
-    def of(cls, recognizer: Recognizer, source: Source) -> "_People":
-        unit, index = unit_rows(recognizer.embed(source)), source.index
+    def of(cls, recognizer: Recognizer, source: Source, cache: EmbeddingCache | None) -> "_People":
+        unit, index = unit_rows(recognizer.embed(source, cache=cache)), source.index
         return cls(index, unit, centers.identity_centers(unit, index.labels, index.classes))
 
     @property
@@ -64,13 +65,16 @@ class _People:
         return np.bincount(self.index.labels)
 
 
-def audit_data(plan: Plan, out: epath.PathLike, choice: Choice) -> str:
+def audit_data(
+    plan: Plan, out: epath.PathLike, choice: Choice, cache: EmbeddingCache | None = None
+) -> str:
     """Writes what it finds into `out` -> what to tell.
 
     Args:
       plan: what to look at.
       out: a folder for the files; a list of exclusions that is there already is not overwritten.
       choice: the network.
+      cache: of embeddings; None keeps none.
 
     Raises:
       UserError: something is missing or wrong; nothing has been written.
@@ -83,7 +87,7 @@ def audit_data(plan: Plan, out: epath.PathLike, choice: Choice) -> str:
     if source.index.classes < 2:
         raise UserError(f"{plan.data.path} has one identity only; give two or more to compare")
     other = plan.against and open_source(plan.against, config_lib.Synthetic(), "--against")
-    people = _People.of(recognizer, source)
+    people = _People.of(recognizer, source, cache)
     same_at, margin, labels = _thresholds(plan, people)
     duplicates = centers.similar_centers(people.centers, None, at_least=same_at)
     wrong = np.flatnonzero(labels.margin < margin)
@@ -101,7 +105,7 @@ def audit_data(plan: Plan, out: epath.PathLike, choice: Choice) -> str:
         *_section("the smaller of two that look like one", _smaller(people, duplicates)),
     ]
     if other is not None:
-        others = _People.of(recognizer, other)
+        others = _People.of(recognizer, other, cache)
         overlap = centers.similar_centers(people.centers, others.centers, at_least=same_at)
         files[OVERLAP] = _pair_table(people, others, overlap)
         known = np.unique(overlap.first)

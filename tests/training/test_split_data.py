@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ddl_jax import command_line
-from ddl_jax.config import Data, Synthetic, from_json, parse, to_json
+from ddl_jax.config import Batch, Data, Synthetic, from_json, parse, to_json
 from ddl_jax.data.__main__ import main
 from ddl_jax.data.open_source import open_source
-from ddl_jax.training import identities
+from ddl_jax.data.source import RecordIndex
+from ddl_jax.training import identities, split_data
 from ddl_jax.training.prepare import prepare
 
 from .looked_at import read_rows, write_people
@@ -92,6 +93,63 @@ def test_a_rule_about_the_network_is_warned_of(here, capsys):
     assert _split("--path=faces", f"--out={here}/out", rules, "--checkpoint=run") == 0
     told = capsys.readouterr().out
     assert "ATTENTION: the rules look at similarity and norm under this very network" in told
+
+
+def test_a_second_look_embeds_nothing_and_takes_scores_from_the_first(here, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{here}/cache")
+    given = ("--path=faces", "--checkpoint=run", "--rules=night:brightness<40%")
+    assert _split(*given, f"--out={here}/first", "--scores=similarity,norm") == 0
+    first = capsys.readouterr().out
+
+    def fail(*_):
+        raise AssertionError("embeds again")
+
+    monkeypatch.setattr("ddl_jax.evaluation.embedding._batches", fail)  # no image is decoded
+    assert _split(*given, f"--out={here}/again", "--scores=similarity,norm") == 0
+    assert capsys.readouterr().out == first.replace(f"{here}/first", f"{here}/again")
+    # Without a network, from the columns of the table; not from pixels either.
+    monkeypatch.setattr(
+        "ddl_jax.data.scores.image_scores", lambda _, names: fail() if names else {}
+    )
+    rules = (
+        "--rules=unlike:similarity<40%,night:brightness<40%",
+        f"--table={here}/first/split.csv",
+    )
+    assert _split("--path=faces", f"--out={here}/out", *rules) == 0
+    rows, old = read_rows(here / "out/split.csv"), read_rows(here / "first/split.csv")
+    assert [row["similarity"] for row in rows] == [row["similarity"] for row in old]
+    assert sum(row["domain"] == "unlike" for row in rows) == 24  # 40 % of 60
+    assert _split("--path=faces", f"--out={here}/more", *rules, "--checkpoint=run") == 0
+    assert (
+        "similarity as --table has it. If that is of this very network" in capsys.readouterr().out
+    )
+
+
+def test_a_large_set_is_judged_by_some_of_its_people(here, capsys, monkeypatch):
+    monkeypatch.setattr(split_data, "_MOST_JUDGED", 53)
+    given = ("--path=faces", "--checkpoint=run", "--rules=night:brightness<40%")
+    assert _split(*given, f"--out={here}/out") == 0
+    told = capsys.readouterr().out
+    assert "judged on 10 of 12 identities, drawn at random: 50 of 60 images" in told
+    assert "easy: 36 images of 12 identities" in told  # the sets themselves are of all
+
+
+def test_domains_of_few_people_are_judged_by_as_many_of_them(monkeypatch):
+    monkeypatch.setattr(split_data, "_MOST_JUDGED", 400)
+    labels = np.repeat(
+        np.arange(1000), 3
+    )  # two easy images each; the third of 50 is of a rare kind
+    domains = np.where(np.arange(3000) % 3 < 2, "easy", "common")
+    domains[2 : 3 * 1000 : 60] = "rare"
+    index = RecordIndex(labels, labels.astype(str), np.arange(3000).astype(str), domains, labels)
+    batch = Batch(kind="ddl", domains=("easy", "common", "rare"))
+    rows = split_data._judged_rows(np.arange(3000), index, batch, 0)
+    assert 390 < len(rows) <= 400
+    people = np.unique(labels[rows])
+    assert len(rows) == 3 * len(people)  # all images of those who are drawn
+    assert 30 < (domains[rows] == "rare").sum() <= 50 < (domains[rows] == "common").sum()
+    again = split_data._judged_rows(np.arange(3000), index, batch, 1)
+    assert again.tolist() != rows.tolist()
 
 
 def test_pairs_are_of_the_people_who_train(here, capsys):
