@@ -13,6 +13,7 @@ from ddl_jax.data.scan import Entry
 from ddl_jax.data.source import DEFAULT_DOMAIN, check_labels
 from ddl_jax.errors import UserError
 
+_METADATA = ("dataset_info.json", "features.json")
 DATA_CARD = "data_card.json"  # what `prepare` writes beside a data set about it
 
 
@@ -42,7 +43,8 @@ class TfdsSource(CataloguedSource):
             files=[
                 stamp(os.fspath(file), file.name)
                 for file in sorted(epath.Path(builder.data_dir).iterdir())
-                if file.is_file()
+                # Reports and cards beside them say nothing of the records.
+                if ".array_record" in file.name or file.name in _METADATA
             ],
             settings=[split],
         )
