@@ -109,7 +109,8 @@ def prepare(
         facts = survey(source, unfinished / f"survey-{seen}", finder=finder, workers=workers)
         kept = _kept(source, facts, faces, corrupt)
         plan = _plan(source, facts, kept, faces, images_per_shard)
-        wanted = _key(seen, plan.rows.tobytes(), images_per_shard, plan.cut)
+        rows = hashlib.sha256(plan.rows.tobytes()).hexdigest()
+        wanted = _key(seen, rows, images_per_shard, plan.cut)
         shards, notes = unfinished / f"shards-{wanted}", unfinished / f"notes-{wanted}"
         sums = _write(source, plan, name, shards, notes, workers)
         whole = prepare_report.Prepared(source, facts, kept, name, aligned=bool(faces))
@@ -135,7 +136,7 @@ def _write(
     with tqdm(total=len(plan.rows), unit=" images", desc="writing", disable=None) as bar:
         for count in tfds_shards.write_shards(source, plan, name, shards, notes, workers=workers):
             bar.update(count)
-    for part in shards.glob(".*.part"):  # of a run that was killed
+    for part in shards.glob(".*"):  # of a run that was killed
         part.unlink()
     tfds_shards.write_metadata(plan, name, shards, "Faces; see data_card.json and report.md.")
     return tfds_shards.checksums(plan, notes)

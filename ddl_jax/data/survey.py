@@ -16,6 +16,7 @@ from ddl_jax.data.landmarks import Landmarks
 from ddl_jax.data.processes import map_shared
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
+from ddl_jax.files import atomic_file
 
 # What is known of an image. `faces` is how many were found, -1 where none were looked for;
 # `landmarks` are those of the face that the photo is of, NaN without one.
@@ -124,10 +125,8 @@ def survey(
 
 def save(path: epath.Path, array: np.ndarray) -> None:
     """Writes an array as .npy, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.part")
-    with temporary.open("wb") as file:
+    with atomic_file(path) as file:
         np.save(file, array)
-    temporary.replace(path)
 
 
 def _look_at_rows(

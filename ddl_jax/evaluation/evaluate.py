@@ -21,7 +21,6 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation.domains import check_domains, domain_protocol
 from ddl_jax.evaluation.embedding import check_finite, embed
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
 from ddl_jax.evaluation.plots import plot_distributions, plot_roc, plot_training_curves
 from ddl_jax.evaluation.protocols import Protocol, open_protocols, run_protocols
@@ -29,6 +28,7 @@ from ddl_jax.evaluation.protocols.run import ProtocolRun, protocol_cards
 from ddl_jax.evaluation.report import Results, markdown_table, write_report, write_results
 from ddl_jax.evaluation.result import ProtocolResult
 from ddl_jax.evaluation.similarity import Similarities
+from ddl_jax.files import write_atomically
 from ddl_jax.models import ModelCard
 
 # What a reader compares first; everything else is in results.json and the report.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.files import write_atomically
 
 Results = Mapping[str, Mapping[str, float]]  # {protocol: {metric: value}}
 

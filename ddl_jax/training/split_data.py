@@ -20,11 +20,11 @@ from ddl_jax.evaluation.domain_gap import DomainGap, domain_gap
 from ddl_jax.evaluation.domains import check_domains, domain_protocol
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.evaluate import HEADLINE
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.plots import plot_distributions
 from ddl_jax.evaluation.report import markdown_table, write_report
 from ddl_jax.evaluation.result import results_of
 from ddl_jax.evaluation.similarity import pair_cosines, unit_rows
+from ddl_jax.files import write_atomically
 from ddl_jax.training.recognizer import Choice, load_recognizer, trained_on_warning
 
 _NOT_TRAINED = ""

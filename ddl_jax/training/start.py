@@ -12,7 +12,7 @@ from ddl_jax import parallel
 from ddl_jax.data import pairs as pairs_lib
 from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.files import write_atomically
 from ddl_jax.training import identities, init_from
 from ddl_jax.training.checkpoint import Checkpoints, config_path
 from ddl_jax.training.optimizer import learning_rate
