@@ -112,7 +112,7 @@ def _joined(file: str, names: Sequence[str]) -> dict[str, str]:
     _, start = np.unique(group, return_index=True)
     joined = {name: names[start[g]] for name, g in zip(names, group) if names[start[g]] != name}
     people = len(set(joined.values()))
-    _log.warning("%s: %d identities are %d people", file, len(joined) + people, people)
+    _log.warning("%s: makes %d of %d identities", file, people, len(joined) + people)
     return joined
 
 
