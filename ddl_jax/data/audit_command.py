@@ -34,6 +34,7 @@ _NEEDED = ("path", "out", "checkpoint")
 def _define(values: flags.FlagValues) -> None:
     source_flags.define(values)
     recognizer_flags.define(values)
+    command_line.cache_flag(values)
     flags.DEFINE_string("out", "", "The folder for the files.", flag_values=values)
     for name in _AGAINST:
         flags.DEFINE_string(

@@ -5,7 +5,6 @@ from typing import Any
 
 from absl import flags
 
-from ddl_jax import command_line
 from ddl_jax.errors import UserError
 
 
@@ -25,7 +24,6 @@ def define(values: flags.FlagValues) -> None:
         ("deviation", "R,G,B of pixels 0..255."),
     ):
         flags.DEFINE_list(name, None, f"Of a PyTorch file: {meaning}", flag_values=values)
-    command_line.cache_flag(values)
 
 
 def read(values: flags.FlagValues) -> dict[str, Any] | None:

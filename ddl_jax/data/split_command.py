@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> None:
 def _define(values: flags.FlagValues) -> None:
     source_flags.define(values)
     recognizer_flags.define(values)
+    command_line.cache_flag(values)
 
     def text(name: str, default: str, meaning: str) -> None:
         flags.DEFINE_string(name, default, meaning, flag_values=values)
