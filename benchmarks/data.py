@@ -1,6 +1,6 @@
 """How many images a second does a CPU core bring from the disk into a batch?
 
-    python -m benchmarks.data [--source=tfds] [--recipe=cctv]
+    python -m benchmarks.data [--source=tfds|recordio|image_folder] [--recipe=cctv]
 
 Faces of synthetic_faces as JPEGs of 112x112, from a source to batches `[b, 1, 112, 112, 3]` uint8:
 mirrored, and mirrored and degraded by a recipe. Prints
@@ -29,15 +29,16 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.config import Data, Synthetic
-from ddl_jax.data import tfds_source
 from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image, fit
 from ddl_jax.data.degradations.recipe import Recipe, parse_recipe
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.pipeline import HostBatches, batches
+from ddl_jax.data.prepare import prepare
 from ddl_jax.data.sampling import ImageSampler
 from ddl_jax.data.source import Source
 from ddl_jax.data.synthetic_faces.render import render_identity
+from ddl_jax.interop import write_recordio
 
 _SIZE = (112, 112)
 _FOR_EVER = 10**6
@@ -47,7 +48,10 @@ _THREADS, _WORKERS = "threads", "worker processes"
 # How each source's files are made of a folder; the source is then opened by its name.
 _WRITERS: dict[str, Callable[[Source, epath.Path], Any]] = {
     "image_folder": lambda folder, place: place / "folder",
-    "tfds": lambda folder, place: tfds_source.pack(folder, str(place), "faces"),
+    "tfds": lambda folder, place: prepare(folder, str(place), "faces"),
+    "recordio": lambda folder, place: write_recordio(
+        place / "records", ((record["label"], record["image"]) for record in folder), size=_SIZE
+    ),
 }
 
 

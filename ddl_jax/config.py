@@ -45,8 +45,9 @@ class Model:
 class Data:
     """Where the images come from. See docs/data.md."""
 
-    source: str = "synthetic_faces"  # or image_folder, recordio, tfrecord, list, tfds
+    source: str = "synthetic_faces"  # or image_folder, recordio, tfrecord, list, tfds, merged
     path: str = ""  # the folder, train.rec, the list, or the directory of the prepared data set
+    same: str = ""  # of merged: a CSV first,second of identities that are one person
     root: str = ""  # of list and tfrecord: the folder of what is listed; the list's own when empty
     split: str = "train"  # of synthetic_faces and tfds
     identities: str = ""  # names to use, "001..150,201..250" in natural order; all when empty
@@ -55,6 +56,7 @@ class Data:
     metadata: str = ""  # a CSV with a column `path`; its `domain_column` then meets the rules
     domain_column: str = ""
     corrupt: str = "refuse"  # what to do with an unreadable image: refuse or skip
+    changed: str = "refuse"  # data that are others than when the run last saved: refuse or accept
     workers: int = 0  # processes that decode; 0 decodes in threads of this process
 
 
@@ -569,6 +571,7 @@ _PATHS = {  # what config.data.path is of the sources that need one
     "tfrecord": "the list of the records (NAME, shard, offset, label)",
     "list": "the list of the images (path, label, domain)",
     "tfds": "the directory of the prepared data set",
+    "merged": "the list of what is merged, a CSV (name, source, path)",
 }
 _SOURCES = ("synthetic_faces", *_PATHS)
 _SPLIT = ("synthetic_faces", "tfds")  # those that have splits
@@ -583,6 +586,7 @@ _CHOICES = {
     "evaluation.data.source": ("", *_SOURCES, "none"),
     "data.corrupt": ("refuse", "skip"),
     "evaluation.data.corrupt": ("", "refuse", "skip"),
+    "data.changed": ("refuse", "accept"),
     "batch.kind": ("images", "identities", "ddl"),
     "batch.pairs": ("same_domain", "easy_hard"),
     "loss.precision": ("default", "high", "highest"),
@@ -691,6 +695,8 @@ def _validate_data(name: str, data: Data) -> None:
         if rule.count("=") != 1 or not all(rule.split("=")):
             raise UserError(f"config.{name}.domain_rules has {rule!r}; write PATTERN=DOMAIN")
     # A setting that nothing reads is a mistake that nobody would see.
+    if name != "data" and data.changed != Data().changed:
+        raise UserError(f"config.{name}.changed is for training; eval.py has --name for other data")
     if data.source == "synthetic_faces" and (data.domain_rules or data.metadata):
         raise UserError(f"config.{name}: synthetic_faces has its own domains; remove the rules")
     if data.source not in _SPLIT and data.split != "train":
@@ -700,6 +706,8 @@ def _validate_data(name: str, data: Data) -> None:
         )
     if data.source == "synthetic_faces" and data.corrupt == "skip":
         raise UserError(f"config.{name}.corrupt=skip: synthetic_faces are never corrupt; remove it")
+    if data.source != "merged" and data.same:
+        raise UserError(f"config.{name}.same is for merged; put {data.source} into a list of one")
     if data.source not in _LISTED and data.root:
         raise UserError(f"config.{name}.root is for {' and '.join(_LISTED)}, not {data.source}")
 
@@ -964,9 +972,10 @@ def evaluation_data(config: Config) -> Data:
         data.split = data.split or "test"
     inherited = {"domain_rules", "corrupt"}
     if not data.path or os.path.realpath(data.path) == os.path.realpath(training.path):
-        inherited |= {"path", "root", "split", "metadata", "domain_column"}
+        inherited |= {"path", "root", "same", "split", "metadata", "domain_column"}
     same_source = data.source == training.source
-    names = ("path", "root", "domain_rules", "corrupt", "split", "metadata", "domain_column")
+    names = ("path", "root", "same", "domain_rules", "corrupt", "split", "metadata")
+    names += ("domain_column",)
     for name in names:
         default = training if same_source and name in inherited else Data()
         setattr(data, name, getattr(data, name) or getattr(default, name))

@@ -251,6 +251,10 @@ DDL_GROUPS = {
         ({"data.source": "image_folder"}, "config.data.path is empty"),
         ({"data.source": "tfds"}, "config.data.path is empty"),
         ({"evaluation.data.source": "tfds"}, "config.evaluation.data.path is empty"),
+        ({"data.source": "merged"}, "config.data.path is empty; give the list of what is merged"),
+        ({"data.same": "a.csv"}, "config.data.same is for merged"),
+        ({"data.changed": "yes"}, "config.data.changed is 'yes'; choose one of refuse, accept"),
+        ({"evaluation.data.changed": "accept"}, "evaluation.data.changed is for training"),
         ({"data.metadata": "a.csv"}, "go together"),
         ({"data.domain_column": "pose"}, "go together"),
         ({"data.domain_rules": ("*",)}, "write PATTERN=DOMAIN"),
@@ -373,6 +377,13 @@ FACES = Data(
     domain_column="pose",
     corrupt="skip",
 )
+
+
+def test_an_evaluation_on_the_same_merged_data_calls_the_same_people_one():
+    config = Config(data=Data("merged", "all.csv", same="same.csv"))
+    for path, same in (("", "same.csv"), ("others.csv", "")):
+        config.evaluation.data = Data(source="", path=path, split="", corrupt="")
+        assert config_lib.evaluation_data(config).same == same
 
 
 @pytest.mark.parametrize("own", [Data(source="tfds", path="packed"), Data()])

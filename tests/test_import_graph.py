@@ -15,7 +15,7 @@ PACKAGE = ROOT / "ddl_jax"
 # Top to bottom. The first five do not know each other, but for interop's networks, and for the
 # formats of others' data sets (RecordIO, TFRecord), which are files first and sources second.
 ROOMS = ("losses", "models", "parallel", "data", "interop", "evaluation", "training")
-SHARED = {"errors", "config", "__version__"}  # for every room but losses
+SHARED = {"errors", "config", "files", "__version__"}  # for every room but losses
 ALLOWED = {
     "losses": set(),
     "models": SHARED,
@@ -123,7 +123,7 @@ def test_interop_hands_out_one_name_of_another_room():
 
 
 def test_what_every_room_may_import_imports_no_room():
-    for name in ("errors", "config", "command_line"):
+    for name in ("errors", "config", "files", "command_line"):
         tree = ast.parse((PACKAGE / f"{name}.py").read_text())
         # Inside a function an import waits until the cheap checks are done.
         top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
@@ -133,7 +133,7 @@ def test_what_every_room_may_import_imports_no_room():
 
 def test_every_room_is_on_the_list():
     programs = {"__init__", "cache_directory", "command_line", "commands", "compilation_cache"}
-    programs |= {"config", "demo", "errors", "last_words", "process_watch", "processes"}
+    programs |= {"config", "demo", "errors", "files", "last_words", "process_watch", "processes"}
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert there - {"__pycache__"} == set(ROOMS) | programs
 

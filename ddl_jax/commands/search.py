@@ -163,7 +163,7 @@ def _table(rows: Sequence[_Row]) -> str:
 
 
 def _write(out: str, rows: Sequence[_Row], told: Sequence[str]) -> None:
-    from ddl_jax.evaluation.files import write_atomically
+    from ddl_jax.files import write_atomically
 
     if out.endswith(".json"):
         content = {"results": [row._asdict() for row in rows], "meaning": list(told)}

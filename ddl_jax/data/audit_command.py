@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from ddl_jax import command_line
 from ddl_jax import config as config_lib
 from ddl_jax.data import command, recognizer_flags, source_flags
 from ddl_jax.errors import UserError
@@ -33,6 +34,7 @@ _NEEDED = ("path", "out", "checkpoint")
 def _define(values: flags.FlagValues) -> None:
     source_flags.define(values)
     recognizer_flags.define(values)
+    command_line.cache_flag(values)
     flags.DEFINE_string("out", "", "The folder for the files.", flag_values=values)
     for name in _AGAINST:
         flags.DEFINE_string(
@@ -64,7 +66,10 @@ def _audit(values: flags.FlagValues) -> str:
     from ddl_jax.training import audit_data, recognizer  # after the cheap checks: jax is slow
 
     plan = audit_data.Plan(data, against, values.same_at, values.margin, values.seed)
-    return audit_data.audit_data(plan, values.out, recognizer.Choice(**network))
+    cache = command_line.embedding_cache(values)
+    told = audit_data.audit_data(plan, values.out, recognizer.Choice(**network), cache)
+    command_line.say_taken(cache)
+    return told
 
 
 def _against(values: flags.FlagValues, data: config_lib.Data) -> config_lib.Data | None:

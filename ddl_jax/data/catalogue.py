@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 _VERSION = 1  # of what is kept; raise it when the reading finds something else
 _NAMES = "names.json"
+_UNFINISHED = ".unfinished"
+_MOST_KEPT = 8  # readings of one folder, those used last: of other people, and of changed files
 NO_NUMBER = -(1 << 63)  # in place of a label that a data set has not, or not as a number
 _COLUMNS = ("paths", "identities", "domains", "labels", "checksums", "places")
 
@@ -125,7 +127,10 @@ def find(folder: str, name: str) -> Catalogue | None:
     for place in _places(folder):
         if (place / name / _NAMES).is_file():
             try:
-                return load(str(place / name))
+                found = load(str(place / name))
+                with contextlib.suppress(OSError):
+                    os.utime(place / name)  # used: others are dropped before it
+                return found
             except (OSError, ValueError, KeyError, TypeError) as error:
                 _log.warning("%s is damaged (%s); the data are read anew", place / name, error)
                 shutil.rmtree(place / name, ignore_errors=True)
@@ -135,26 +140,54 @@ def find(folder: str, name: str) -> Catalogue | None:
 def keep(catalogue: Catalogue, folder: str, name: str) -> Catalogue:
     """Writes a catalogue beside the data, or into the user's cache -> the same, memory-mapped.
 
-    Where neither can be written it stays in memory, and the next start reads the data again.
+    Where neither can be written it stays in memory, and the next start reads the data again. Parts
+    of it are removed, and the readings of this folder that were used longest ago.
     """
+    kept = _keep(catalogue, folder, name)
     for place in _places(folder):
+        shutil.rmtree(place / f"{name}{_UNFINISHED}", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            readings = sorted(place.glob("records-*"), key=lambda path: path.stat().st_mtime)
+            for old in readings[:-_MOST_KEPT]:
+                shutil.rmtree(old, ignore_errors=True)
+    if kept is None:
+        _log.warning(
+            "%s: nowhere to keep what was found in it; the next start reads it again", folder
+        )
+    return kept or catalogue
+
+
+def find_part(folder: str, name: str, start: int) -> Catalogue | None:
+    """What an unfinished reading of the records from number `start` on has kept."""
+    return find(folder, os.path.join(f"{name}{_UNFINISHED}", f"{start:09d}"))
+
+
+def keep_part(part: Catalogue, folder: str, name: str, start: int) -> None:
+    """Keeps part of a catalogue until it is whole, if it can."""
+    if len(part):  # nothing cannot be mapped
+        _keep(part, folder, os.path.join(f"{name}{_UNFINISHED}", f"{start:09d}"))
+
+
+def _keep(catalogue: Catalogue, folder: str, name: str) -> Catalogue | None:
+    """Writes a catalogue where it can -> the same, memory-mapped, or None."""
+    for place in _places(folder):
+        target = place / name
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{name}.", dir=place))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         except OSError:
             continue
         try:
             _write(catalogue, temporary)
             temporary.chmod(0o755)  # a temporary folder is its maker's alone
             with contextlib.suppress(OSError):  # another process was faster: its is the same
-                temporary.rename(place / name)
-            return load(str(place / name))
+                temporary.rename(target)
+            return load(str(target))
         except OSError as error:
-            _log.warning("%s cannot be kept: %s", place / name, error.strerror or error)
+            _log.warning("%s cannot be kept: %s", target, error.strerror or error)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    _log.warning("%s: nowhere to keep what was found in it; the next start reads it again", folder)
-    return catalogue
+    return None
 
 
 def load(folder: str) -> Catalogue:

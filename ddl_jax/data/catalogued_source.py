@@ -128,7 +128,7 @@ def catalogued(
     kept = catalogue_lib.find(folder, name)
     if kept is not None:
         return kept
-    found = scan(records, list_items())
+    found = scan(records, list_items(), folder, name)
     # Without a single record there is nothing to map, and an error to come.
     return catalogue_lib.keep(found, folder, name) if len(found) else found
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from ddl_jax.data.landmarks import read_landmarks
 from ddl_jax.data.source import RecordIndex
-from ddl_jax.errors import UserError
 
 
 def image_landmarks(file: str, index: RecordIndex) -> np.ndarray:
@@ -21,16 +20,12 @@ def image_landmarks(file: str, index: RecordIndex) -> np.ndarray:
       UserError: a file that cannot be read, or that names none of the images.
     """
     landmarks = read_landmarks(file)
+    landmarks.check_paths(index.paths)
     found = np.full((len(index), 5, 2), np.nan)
     for row, path in enumerate(index.paths.tolist()):
         faces = landmarks.of(path)
         if len(faces):
             found[row] = faces[eyes_to_mouth(faces).argmax()]
-    if np.isnan(found).all():
-        raise UserError(
-            f"--landmarks: {file} names none of the images; it has {landmarks.some_path()!r}, the "
-            f"data {str(index.paths[0])!r}"
-        )
     return found
 
 

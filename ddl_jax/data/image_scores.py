@@ -1,16 +1,18 @@
 """What the pixels of an image tell about how hard it is."""
 
-import concurrent.futures
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from ddl_jax.data.decode import decode_image, fit
+from ddl_jax.data.processes import available_cores, map_shared
 from ddl_jax.data.source import Source
 
 # Images are brought to one size first: the Laplacian of a large one would be that of its noise.
 _SIZE = (112, 112)
+_IMAGES_PER_TASK = 500
 
 
 def _resolution(image: np.ndarray, grey: np.ndarray) -> float:
@@ -53,7 +55,7 @@ IMAGE_SCORES = tuple(_SCORES)
 
 
 def image_scores(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Scores of every record, `{name: [n] float64}`.
+    """Scores of every record, `{name: [n] float64}`, on all cores where there are many.
 
     Args:
       source: the images.
@@ -64,13 +66,26 @@ def image_scores(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
     """
     if not names:
         return {}
+    table = np.zeros((len(source), len(names)))
+    tasks = [
+        range(first, min(first + _IMAGES_PER_TASK, len(source)))
+        for first in range(0, len(source), _IMAGES_PER_TASK)
+    ]
+    # A process takes a second to start.
+    workers = min(available_cores(), len(tasks) // 8)
+    with tqdm(total=len(source), unit=" images", desc="scoring", delay=2, disable=None) as bar:
+        for rows, found in map_shared(_score_rows, (source, names), tasks, workers):
+            table[rows.start : rows.stop] = found
+            bar.update(len(rows))
+    return dict(zip(names, table.T))
 
-    def score(number: int) -> list[float]:
+
+def _score_rows(shared: tuple[Source, Sequence[str]], rows: range) -> tuple[range, np.ndarray]:
+    source, names = shared
+    found = np.zeros((len(rows), len(names)))
+    for place, number in enumerate(rows):
         record = source[number]
         image = decode_image(record["image"], record["path"])
         grey = cv2.cvtColor(fit(image, _SIZE), cv2.COLOR_RGB2GRAY)
-        return [float(_SCORES[name](image, grey)) for name in names]
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        table = np.array(list(pool.map(score, range(len(source)))), np.float64)
-    return dict(zip(names, table.reshape(-1, len(names)).T))
+        found[place] = [_SCORES[name](image, grey) for name in names]
+    return rows, found

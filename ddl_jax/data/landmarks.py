@@ -23,11 +23,13 @@ class Landmarks:
     """The faces of photos by the photos' paths; picklable, also for millions.
 
     Attributes:
+      file: that they come from.
       reading: how the numbers were taken, in words.
     """
 
-    def __init__(self, paths: Sequence[str], points: np.ndarray, reading: str):
+    def __init__(self, file: str, paths: Sequence[str], points: np.ndarray, reading: str):
         """Takes a path and points `[5, 2]` for each face; a path that stands again has several."""
+        self.file = file
         self._groups: dict[str, int] = {}
         group = [self._groups.setdefault(path, len(self._groups)) for path in paths]
         self._points = points[np.argsort(group, kind="stable")]
@@ -47,6 +49,18 @@ class Landmarks:
             return _NO_FACE
         first = self._ends[group - 1] if group else 0
         return self._points[first : self._ends[group]]
+
+    def check_paths(self, paths: np.ndarray) -> None:
+        """Refuses landmarks of other photos than these.
+
+        Raises:
+          UserError: none of the paths is named.
+        """
+        if not any(len(self.of(path)) for path in paths.tolist()):
+            raise UserError(
+                f"--landmarks: {self.file} names none of the images; it has "
+                f"{next(iter(self._groups))!r}, the data {str(paths[0])!r}"
+            )
 
     def fingerprint(self) -> str:
         """A hash of every name and number."""
@@ -85,7 +99,7 @@ def read_landmarks(path: str) -> Landmarks:
     if not names:
         raise UserError(f"{path} has no landmarks; write lines of path x1 y1 ... x5 y5")
     points, reading = _as_faces(np.array(numbers).reshape(-1, count), path)
-    return Landmarks(names, points, reading)
+    return Landmarks(path, names, points, reading)
 
 
 def _as_faces(numbers: np.ndarray, path: str) -> tuple[Faces, str]:

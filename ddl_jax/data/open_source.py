@@ -8,6 +8,7 @@ from ddl_jax.data.domain_rules import assign_domains
 from ddl_jax.data.exclude import left_out
 from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.list_source import ListSource
+from ddl_jax.data.merged_source import open_merged
 from ddl_jax.data.recordio_source import RecordIOSource
 from ddl_jax.data.source import Source, Subset, select_identities
 from ddl_jax.data.tfrecord_source import TFRecordSource
@@ -48,6 +49,8 @@ def _open_whole(data: config_lib.Data, synthetic: config_lib.Synthetic) -> Sourc
         return TFRecordSource(data.path, root=data.root, corrupt=data.corrupt)
     if data.source == "list":
         return ListSource(data.path, root=data.root, corrupt=data.corrupt)
+    if data.source == "merged":
+        return open_merged(data, lambda part, setting: open_source(part, synthetic, setting))
     if data.source == "tfds":
         return tfds_source.open_tfds(data.path, data.split, corrupt=data.corrupt)
     size = synthetic_faces.SyntheticFacesConfig(**vars(synthetic))

@@ -16,7 +16,7 @@ from ddl_jax.data import prepare_report, tfds_shards
 from ddl_jax.data.alignment import template_points
 from ddl_jax.data.face_cut import FaceCut
 from ddl_jax.data.source import Source, make_index
-from ddl_jax.data.survey import FaceFinder, survey
+from ddl_jax.data.survey import FACTS, FaceFinder, survey
 from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
 
@@ -103,11 +103,14 @@ def prepare(
     unfinished = directory.with_name(f"{directory.name}.unfinished")
     try:
         finder = faces.finder if faces else None
-        seen = _key(source.index.fingerprint(), finder and finder.fingerprint())
+        if finder:
+            finder.check_paths(source.index.paths)
+        seen = _key(FACTS, source.index.fingerprint(), finder and finder.fingerprint())
         facts = survey(source, unfinished / f"survey-{seen}", finder=finder, workers=workers)
         kept = _kept(source, facts, faces, corrupt)
         plan = _plan(source, facts, kept, faces, images_per_shard)
-        wanted = _key(seen, plan.rows.tobytes(), images_per_shard, plan.cut)
+        rows = hashlib.sha256(plan.rows.tobytes()).hexdigest()
+        wanted = _key(seen, rows, images_per_shard, plan.cut)
         shards, notes = unfinished / f"shards-{wanted}", unfinished / f"notes-{wanted}"
         sums = _write(source, plan, name, shards, notes, workers)
         whole = prepare_report.Prepared(source, facts, kept, name, aligned=bool(faces))
@@ -133,7 +136,7 @@ def _write(
     with tqdm(total=len(plan.rows), unit=" images", desc="writing", disable=None) as bar:
         for count in tfds_shards.write_shards(source, plan, name, shards, notes, workers=workers):
             bar.update(count)
-    for part in shards.glob(".*.part"):  # of a run that was killed
+    for part in shards.glob(".*"):  # of a run that was killed
         part.unlink()
     tfds_shards.write_metadata(plan, name, shards, "Faces; see data_card.json and report.md.")
     return tfds_shards.checksums(plan, notes)
@@ -156,8 +159,8 @@ def _kept(source: Source, facts: np.ndarray, faces: Faces | None, corrupt: str) 
     faceless = kept & (facts["faces"] == 0)
     if faceless[kept].all():
         raise UserError(
-            f"in none of the {kept.sum()} images is a face known, the first is "
-            f"{source.index.paths[0]!r}; landmarks must name images as the source does"
+            f"in none of the {kept.sum()} images is a face found, the first is "
+            f"{str(source.index.paths[0])!r}"
         )
     if faces.without_face == "refuse":
         advice = "add landmarks, or choose --without_face=leave_out or fit"

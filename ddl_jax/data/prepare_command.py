@@ -82,7 +82,8 @@ def _prepare(values: flags.FlagValues) -> str:
         origin={name: value for name, value in vars(data).items() if name in values},
     )
     report = (directory / "report.md").read_text()
-    return f"{report}\n--config.data.source=tfds --config.data.path={directory}"
+    settings = command.settings({"data.source": "tfds", "data.path": directory})
+    return f"{report}\n{' '.join(settings)}"
 
 
 def _faces(values: flags.FlagValues):

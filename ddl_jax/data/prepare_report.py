@@ -51,6 +51,11 @@ class Prepared:
         """Paths of unreadable images that the source itself has left out."""
         return getattr(self.source, "skipped", ())
 
+    @property
+    def parts(self) -> Sequence[str]:
+        """Names of the sources that were merged, with which paths begin."""
+        return getattr(self.source, "parts", ())
+
 
 # Row numbers of the images with a problem, in groups where they belong together.
 Problems = dict[str, list[np.ndarray]]
@@ -79,7 +84,8 @@ def _problems(prepared: Prepared) -> Problems:
     written = np.flatnonzero(kept)
     comparable = written[~facts["flat"][written]]
     exact = [written[rows] for rows in equal_groups(facts["digest"][written])]
-    near = [comparable[rows] for rows in near_groups(facts["hash"][comparable])]
+    hashes = facts["coarse"][comparable], facts["detail"][comparable]
+    near = [comparable[rows] for rows in near_groups(*hashes)]
     counts = np.bincount(index.labels[written], minlength=index.classes)
     looked = facts["faces"] >= 0
     single = {
@@ -104,9 +110,7 @@ def _summary(prepared: Prepared, problems: Problems) -> dict[str, Any]:
     per_identity = per_identity[per_identity > 0]
     lost = np.setdiff1d(index.identities, index.identities[kept])
     names, counts = np.unique(index.domains[kept], return_counts=True)
-    sizes, images = np.unique(
-        np.stack([facts["height"], facts["width"]], 1)[kept], axis=0, return_counts=True
-    )
+    sizes, images = _sizes(facts[kept])
     common = np.argsort(-images, kind="stable")[:10]
     unreadable = _count(problems["unreadable"]) + len(prepared.skipped)
     faceless = np.concatenate([np.zeros(0, int), *problems["without_face"]])
@@ -149,6 +153,8 @@ def _summary(prepared: Prepared, problems: Problems) -> dict[str, Any]:
             "images": _count(groups),
             "groups_across_identities": len(across),
         }
+    if prepared.parts:
+        summary["sources"] = _sources(prepared)
     if prepared.aligned:
         summary["faces"] = {
             "one": int((kept & (facts["faces"] == 1)).sum()),
@@ -157,6 +163,26 @@ def _summary(prepared: Prepared, problems: Problems) -> dict[str, Any]:
             "unlike_a_face": _count(problems["unlike_a_face"]),
         }
     return summary
+
+
+def _sizes(facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sizes `[k, 2]` (height, width) that there are, and how many images have each."""
+    return np.unique(np.stack([facts["height"], facts["width"]], 1), axis=0, return_counts=True)
+
+
+def _sources(prepared: Prepared) -> dict[str, Any]:
+    """What was written of every merged source: a recognizer wants all faces alike."""
+    index, kept = prepared.source.index, prepared.kept
+    part_of = np.array([path.split("/", 1)[0] for path in index.paths.tolist()])
+    found = {}
+    for part in prepared.parts:
+        rows = np.flatnonzero(kept & (part_of == part))
+        found[part] = {"images": len(rows), "identities": len(np.unique(index.labels[rows]))}
+        if len(rows):
+            sizes, images = _sizes(prepared.facts[rows])
+            height, width = sizes[images.argmax()].tolist()
+            found[part] |= {"height": height, "width": width, "of_this_size": int(images.max())}
+    return found
 
 
 def _count(groups: Sequence[np.ndarray]) -> int:
@@ -187,6 +213,7 @@ def _markdown(prepared: Prepared, summary: Mapping[str, Any], problems: Problems
         )
     lines = [f"# {prepared.name}", "", "| | |", "|---|---:|"]
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
+    lines += _sources_told(prepared, summary.get("sources", {}))
     lines += ["", "Most common sizes (height x width, of the source):"]
     lines += [f"* {s['height']}x{s['width']}: {s['images']:,}" for s in sizes["most_common"]]
     if summary["turned"] and prepared.aligned:
@@ -194,6 +221,25 @@ def _markdown(prepared: Prepared, summary: Mapping[str, Any], problems: Problems
     lines += ["", "Every image with a problem is in problems.csv; the first of each kind:"]
     lines += _examples(prepared, problems)
     return "\n".join(lines) + "\n"
+
+
+def _sources_told(prepared: Prepared, sources: Mapping[str, Any]) -> Iterator[str]:
+    if sources:
+        yield from (
+            "",
+            "| source | images | identities | most common size |",
+            "|---|---:|---:|---:|",
+        )
+    for name, part in sources.items():
+        size = f"{part['height']}x{part['width']}" if part["images"] else "-"
+        yield f"| {name} | {part['images']:,} | {part['identities']:,} | {size} |"
+    sizes = {(part["height"], part["width"]) for part in sources.values() if part["images"]}
+    if len(sizes) > 1 and not prepared.aligned:
+        yield ""
+        yield (
+            "ATTENTION: the merged sources are of different sizes. A recognizer wants all faces "
+            "aligned alike: bring them there from the photos, by --landmarks or --detector."
+        )
 
 
 def _examples(prepared: Prepared, problems: Problems) -> Iterator[str]:

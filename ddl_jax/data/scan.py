@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tqdm
 
-from ddl_jax.data.catalogue import NO_NUMBER, Catalogue
+from ddl_jax.data.catalogue import NO_NUMBER, Catalogue, find_part, keep_part
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.source import DEFAULT_DOMAIN, checksum, numbered
 from ddl_jax.data.worker_pool import available_cores, process_pool
@@ -19,6 +20,7 @@ from ddl_jax.errors import UserError
 _log = logging.getLogger(__name__)
 
 _CHUNK = 512
+_CHUNKS_KEPT = 16  # that are kept together: what a kill can lose
 # A process takes a second to start, in which it would check thousands of faces.
 _RECORDS_PER_PROCESS = 8192
 
@@ -57,19 +59,34 @@ class Format(Protocol):
         """The encoded image of a record that the scan has seen."""
 
 
-def scan(records: Format, items: Sequence[Any]) -> Catalogue:
+def scan(records: Format, items: Sequence[Any], folder: str, name: str) -> Catalogue:
     """Reads and decodes every record once -> what was found; keeps no pixels.
 
-    Shows a progress bar where there is a terminal and it takes its time.
+    Shows a progress bar where there is a terminal and it takes its time. What is done is kept, part
+    by part, so that a scan that was stopped goes on.
+
+    Args:
+      records: how they are read.
+      items: the records; see `Format.entry`.
+      folder: of the data.
+      name: of the catalogue there, whose parts are kept until it is.
 
     Raises:
       UserError: two records of one path, since pairs name images by their paths.
     """
     _log.info("checking %d images of %s, once", len(items), records.where)
-    chunks = [items[start : start + _CHUNK] for start in range(0, max(len(items), 1), _CHUNK)]
-    found = []
+    size = _CHUNK * _CHUNKS_KEPT
+    starts = range(0, max(len(items), 1), size)
+    # A set of one part is not worth it.
+    found = {start: find_part(folder, name, start) for start in starts} if len(starts) > 1 else {}
+    todo = [start for start in starts if found.get(start) is None]
+    chunks = [
+        items[first : min(first + _CHUNK, start + size)]
+        for start in todo
+        for first in range(start, max(min(start + size, len(items)), start + 1), _CHUNK)
+    ]
     with (
-        _pool(len(items)) as pool,
+        _pool(sum(map(len, chunks))) as pool,
         tqdm.tqdm(
             total=len(items),
             desc=f"checking {records.where}, once",
@@ -78,10 +95,17 @@ def scan(records: Format, items: Sequence[Any]) -> Catalogue:
             disable=None,  # nothing into log files
         ) as bar,
     ):
-        for part in pool.map(functools.partial(_scan, records), chunks):
-            found.append(part)
-            bar.update(len(part) + len(part.unreadable))
-    catalogue = Catalogue.joined(found)
+        bar.update(len(items) - sum(map(len, chunks)))
+        scanned = pool.map(functools.partial(_scan, records), chunks)
+        for start in todo:
+            parts = []
+            for part in itertools.islice(scanned, _CHUNKS_KEPT):
+                parts.append(part)
+                bar.update(len(part) + len(part.unreadable))
+            found[start] = Catalogue.joined(parts)
+            if len(starts) > 1:
+                keep_part(found[start], folder, name, start)
+    catalogue = Catalogue.joined([found[start] for start in starts])
     paths, counts = np.unique(catalogue.paths, return_counts=True)
     if len(paths) and counts.max() > 1:
         name = paths[counts.argmax()].decode()

@@ -142,7 +142,8 @@ def check_labels(
 class Subset:
     """Some records of a source, with labels numbered anew for the identities that are left.
 
-    `domains`, one for each of them, take the place of the source's own.
+    `domains`, one for each of them, take the place of the source's own. `skipped` and `parts` are
+    those of the whole source.
     """
 
     def __init__(self, source: Source, numbers: np.ndarray, domains: Sequence[str] | None = None):
@@ -152,6 +153,8 @@ class Subset:
             domains = source.index.domains[self._numbers].tolist()
         self._domains, self._domain_names = numbered(domains)
         self._labels = self.index.labels.astype(np.int32)
+        self.skipped: Sequence[str] = getattr(source, "skipped", ())
+        self.parts: Sequence[str] = getattr(source, "parts", ())
 
     @functools.cached_property
     def index(self) -> RecordIndex:

@@ -8,7 +8,7 @@ from absl import flags
 from ddl_jax import config as config_lib
 from ddl_jax.errors import UserError
 
-_NOT_HERE = ("workers",)  # of batches, which no command makes
+_NOT_HERE = ("workers", "changed")  # of batches and runs, which no command makes
 
 
 def define(values: flags.FlagValues, *, source: str = "image_folder") -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from ddl_jax import command_line
 from ddl_jax import config as config_lib
 from ddl_jax.data import command, recognizer_flags, source_flags
 from ddl_jax.data.split_rules import read_rules
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> None:
 def _define(values: flags.FlagValues) -> None:
     source_flags.define(values)
     recognizer_flags.define(values)
+    command_line.cache_flag(values)
 
     def text(name: str, default: str, meaning: str) -> None:
         flags.DEFINE_string(name, default, meaning, flag_values=values)
@@ -76,4 +78,8 @@ def _split(values: flags.FlagValues) -> str:
         minimum_similarity=values.minimum_similarity,
         seed=values.seed,
     )
-    return split_data.split_data(plan, values.out, network and recognizer.Choice(**network))
+    choice = network and recognizer.Choice(**network)
+    cache = choice and command_line.embedding_cache(values)
+    told = split_data.split_data(plan, values.out, choice, cache)
+    command_line.say_taken(cache)
+    return told

@@ -10,12 +10,13 @@ from etils import epath
 from tqdm import tqdm
 
 from ddl_jax.data.decode import decode_image, is_turned
-from ddl_jax.data.duplicates import perceptual_hash
+from ddl_jax.data.duplicates import picture_hash
 from ddl_jax.data.face_detector import FaceDetector, choose_face
 from ddl_jax.data.landmarks import Landmarks
 from ddl_jax.data.source import Source
 from ddl_jax.data.worker_pool import map_shared
 from ddl_jax.errors import UserError
+from ddl_jax.files import atomic_file
 
 # What is known of an image. `faces` is how many were found, -1 where none were looked for;
 # `landmarks` are those of the face that the photo is of, NaN without one.
@@ -27,7 +28,8 @@ FACTS = np.dtype(
         ("turned", bool),  # upright, by its EXIF tag
         ("grey", bool),
         ("flat", bool),
-        ("hash", np.uint64),
+        ("coarse", np.uint64),  # see `PictureHash`
+        ("detail", np.uint64, 4),
         ("digest", np.uint64, 2),  # of the bytes
         ("faces", np.int32),
         ("landmarks", np.float64, (5, 2)),
@@ -38,6 +40,10 @@ _IMAGES_PER_TASK = 500  # what a kill can lose, for each process
 
 class FaceFinder(Protocol):
     """Where the faces of a photo are known from; picklable. See `FromFile` and `FromDetector`."""
+
+    def check_paths(self, paths: np.ndarray) -> None:
+        """Refuses images of which it knows none, before any is looked at."""
+        ...
 
     def faces(self, path: str, image: np.ndarray) -> np.ndarray:
         """The landmarks of the faces, `[n, 5, 2]`."""
@@ -54,6 +60,10 @@ class FromFile:
     def __init__(self, landmarks: Landmarks):
         self._landmarks = landmarks
 
+    def check_paths(self, paths: np.ndarray) -> None:
+        """See `FaceFinder`."""
+        self._landmarks.check_paths(paths)
+
     def faces(self, path: str, image: np.ndarray) -> np.ndarray:
         """See `FaceFinder`."""
         del image
@@ -69,6 +79,9 @@ class FromDetector:
 
     def __init__(self, detector: FaceDetector):
         self._detector = detector
+
+    def check_paths(self, paths: np.ndarray) -> None:
+        """See `FaceFinder`: whether there is a face is seen when it looks."""
 
     def faces(self, path: str, image: np.ndarray) -> np.ndarray:
         """See `FaceFinder`."""
@@ -113,10 +126,8 @@ def survey(
 
 def save(path: epath.Path, array: np.ndarray) -> None:
     """Writes an array as .npy, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.part")
-    with temporary.open("wb") as file:
+    with atomic_file(path) as file:
         np.save(file, array)
-    temporary.replace(path)
 
 
 def _look_at_rows(
@@ -149,7 +160,7 @@ def look_at(encoded: bytes, path: str, finder: FaceFinder | None = None) -> np.n
     facts["turned"] = is_turned(encoded)
     facts["height"], facts["width"] = image.shape[:2]
     facts["grey"] = _is_grey(image)
-    facts["hash"], facts["flat"] = perceptual_hash(image)
+    facts["coarse"], facts["detail"], facts["flat"] = picture_hash(image)
     if finder is not None:
         facts["faces"], facts["landmarks"] = face_of(image, path, finder)
     return facts

@@ -41,6 +41,11 @@ def read_table(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, 
         raise UserError(f"{path} line {table.line_num + 1}: {error}; correct it") from error
 
 
+def table_names(path: epath.Path) -> list[str]:
+    """The names of a CSV file's columns, as its first line has them."""
+    return next(csv.reader(io.StringIO(read_text(path))), [])
+
+
 def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The text of a CSV file. Fractions get six digits; NaN, for none, becomes an empty cell."""
     text = io.StringIO()

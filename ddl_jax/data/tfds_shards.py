@@ -18,6 +18,7 @@ from ddl_jax.data.source import Source, checksum
 from ddl_jax.data.survey import save
 from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
 from ddl_jax.data.worker_pool import map_shared
+from ddl_jax.files import replacing
 
 SPLIT = "train"
 VERSION = "1.0.0"
@@ -146,9 +147,8 @@ def _write_shard(job: _Job, shard: _Shard) -> int:
             example = features.encode_example(as_example(record))
             yield number, serializer.serialize_example(example)
 
-    temporary = shard.path.with_name(f".{shard.path.name}.part")
-    writer.ExampleWriter(tfds.core.FileFormat.ARRAY_RECORD).write(temporary, examples())
     number = int(shard.path.name.split("-")[-3])
-    save(job.notes / f"{number:05d}.npy", sums)
-    temporary.replace(shard.path)
+    with replacing(shard.path) as temporary:
+        writer.ExampleWriter(tfds.core.FileFormat.ARRAY_RECORD).write(temporary, examples())
+        save(job.notes / f"{number:05d}.npy", sums)
     return len(shard.rows)

@@ -1,6 +1,9 @@
-"""TFDS data sets as sources (ArrayRecord; no TensorFlow)."""
+"""TFDS data sets as sources (ArrayRecord and TFRecord; no TensorFlow)."""
 
+import itertools
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -12,7 +15,9 @@ from ddl_jax.data.catalogued_source import CataloguedSource, catalogued
 from ddl_jax.data.scan import Entry
 from ddl_jax.data.source import DEFAULT_DOMAIN, check_labels
 from ddl_jax.errors import UserError
+from ddl_jax.interop.tfrecord import TFRecordFile
 
+_METADATA = ("dataset_info.json", "features.json")
 DATA_CARD = "data_card.json"  # what `prepare` writes beside a data set about it
 
 
@@ -34,15 +39,16 @@ class TfdsSource(CataloguedSource):
             known = ", ".join(builder.info.splits)
             raise UserError(f"{builder.info.full_name} has no split {split!r}; it has {known}")
         self._split = split
-        records = _Records(f"{builder.info.full_name}, split {split}", builder, split)
+        records = _records(builder, split)
         catalogue = catalogued(
             records,
-            lambda: range(len(records)),
+            records.items,
             folder=os.fspath(builder.data_dir),
             files=[
                 stamp(os.fspath(file), file.name)
                 for file in sorted(epath.Path(builder.data_dir).iterdir())
-                if file.is_file()
+                # Reports and cards beside them say nothing of the records.
+                if "record-" in file.name or file.name in _METADATA
             ],
             settings=[split],
         )
@@ -68,58 +74,124 @@ class TfdsSource(CataloguedSource):
         return numbers
 
 
-class _Records:
-    """The records of a split by their numbers; see `Format`."""
+class _Examples:
+    """How the examples of a split become records; see `Format`. A place begins with its number."""
 
-    def __init__(self, where: str, builder: tfds.core.DatasetBuilder, split: str):
+    def __init__(self, where: str, split: str):
         self.where, self._split = where, split
-        try:
-            # Encoded bytes: decoding belongs to the workers, and to one decoder.
-            self._records = builder.as_data_source(
-                split, decoders={"image": tfds.decode.SkipDecoding()}
-            )
-            # Once the index is read only the image is wanted: TFDS takes six times as long for all.
-            self._examples = builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
-        except (ValueError, NotImplementedError) as error:  # the slice, the file format
-            raise UserError(
-                f"{builder.info.full_name}, split {split!r}: {str(error).splitlines()[0]}"
-            ) from error
 
-    def __len__(self) -> int:
-        return len(self._records)
+    def items(self) -> np.ndarray:
+        """The places of all examples, `[n, p]` int64."""
+        raise NotImplementedError
 
-    def entry(self, item: int) -> Entry:
-        example = self._records[item]
-        label = example["label"]
-        named = isinstance(label, str | bytes)
+    def example(self, place: Sequence[int]) -> bytes:
+        """The tf.train.Example at a place."""
+        raise NotImplementedError
+
+    def entry(self, item: np.ndarray) -> Entry:
+        place = item.tolist()
+        features = tf_example_pb2.Example.FromString(self.example(place)).features.feature
+        found = {name: _value(features[name]) for name in features if name in _READ}
+        if not isinstance(found.get("image"), bytes):
+            raise UserError(f"{self.title(item)} has no image; mend or remove it")
+        label = found.get("label")
+        named = isinstance(label, bytes)
+        if label is None:
+            raise UserError(f"{self.title(item)} has no label; mend or remove it")
         label = _text(label) if named else int(label)
         return Entry(
-            example["image"],
-            _text(example.get("identity", str(label))),
-            _text(example.get("path", f"{self._split}/{item}")),
-            _text(example.get("domain", DEFAULT_DOMAIN)),
+            found["image"],
+            _text(found.get("identity", str(label))),
+            _text(found.get("path", f"{self._split}/{place[0]}")),
+            _text(found.get("domain", DEFAULT_DOMAIN)),
             label=NO_NUMBER if named else label,
-            place=(item,),
+            place=tuple(place),
         )
 
-    def title(self, item: int) -> str:
-        return f"{self.where}, record {item}"
+    def title(self, item: np.ndarray) -> str:
+        return f"{self.where}, record {item[0]}"
 
     def read(self, place: np.ndarray, path: str) -> bytes:
         del path
-        return _image(self._examples[int(place[0])])
+        features = tf_example_pb2.Example.FromString(self.example(place.tolist())).features.feature
+        return features["image"].bytes_list.value[0]
 
 
-def _image(example: bytes) -> bytes:
-    """The encoded image of a record as TFDS wrote it."""
-    features = tf_example_pb2.Example.FromString(example).features.feature
-    return features["image"].bytes_list.value[0]
+class _ArrayRecords(_Examples):
+    """The examples of ArrayRecord files by their numbers."""
+
+    def __init__(self, where: str, builder: tfds.core.DatasetBuilder, split: str):
+        super().__init__(where, split)
+        # TFDS takes six times as long to parse an example whole.
+        self._examples = builder.as_data_source(
+            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
+
+    def items(self) -> np.ndarray:
+        return np.arange(len(self._examples))[:, None]
+
+    def example(self, place: Sequence[int]) -> bytes:
+        return self._examples[place[0]]
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+class _TFRecords(_Examples):
+    """The examples of TFRecord files, which TFDS writes by default, by shard and offset."""
+
+    def __init__(self, where: str, builder: tfds.core.DatasetBuilder, split: str):
+        super().__init__(where, split)
+        self._parts = [
+            (TFRecordFile(part.filename), part.skip, part.take)
+            for part in builder.info.splits[split].file_instructions
+        ]
+
+    def items(self) -> np.ndarray:
+        found = [
+            (shard, offset)
+            for shard, (file, skip, take) in enumerate(self._parts)
+            for offset in itertools.islice(file.offsets(), skip, skip + take)
+        ]
+        places = np.array(found, np.int64).reshape(-1, 2)
+        return np.column_stack([np.arange(len(places)), places])
+
+    def example(self, place: Sequence[int]) -> bytes:
+        _, shard, offset = place
+        return self._parts[shard][0].read(offset)
+
+
+_READ = ("image", "label", "identity", "path", "domain")
+_FORMATS = {
+    tfds.core.FileFormat.ARRAY_RECORD: _ArrayRecords,
+    tfds.core.FileFormat.TFRECORD: _TFRecords,
+}
+
+
+def _records(builder: tfds.core.DatasetBuilder, split: str) -> _Examples:
+    """The records of a split.
+
+    Raises:
+      UserError: a slice that is none, or a file format that is not read here.
+    """
+    where = f"{builder.info.full_name}, split {split!r}"
+    known = _FORMATS.get(builder.info.file_format)
+    if known is None:
+        raise UserError(
+            f"{where}: the file format is {builder.info.file_format.value}; array_record and "
+            "tfrecord are read"
+        )
+    try:
+        return known(where, builder, split)
+    except (ValueError, AssertionError) as error:  # the slice
+        raise UserError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def _value(feature: Any) -> bytes | int | float | None:
+    """The one value of a feature; None where there is not one."""
+    values = getattr(feature, feature.WhichOneof("kind") or "bytes_list").value
+    return values[0] if len(values) == 1 else None
+
+
+def _text(value: str | bytes | int) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def open_tfds(directory: str, split: str, *, corrupt: str = "refuse") -> TfdsSource:

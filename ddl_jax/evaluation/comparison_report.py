@@ -9,7 +9,6 @@ from etils import epath
 
 from ddl_jax.evaluation import html_page
 from ddl_jax.evaluation.compare import LEVEL, ComparedRuns, Comparison
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.pictures import distribution_pictures, roc_pictures
 from ddl_jax.evaluation.report import (
     bounds_text,
@@ -20,6 +19,7 @@ from ddl_jax.evaluation.report import (
     number_text,
     strict_json,
 )
+from ddl_jax.files import write_atomically
 
 PAGE, FILE = "compare.html", "compare.json"
 _LEGEND = (

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
 
 from ddl_jax import parallel
 from ddl_jax.data.alignment import align
@@ -31,6 +32,7 @@ def embed(
     flip: bool = True,
     apart: bool = False,
     cache: EmbeddingCache | None = None,
+    progress: bool = False,
 ) -> np.ndarray:
     """The embedding of every image, in order.
 
@@ -46,6 +48,7 @@ def embed(
       flip: whether the embedding of the mirror image is added, as the references do.
       apart: gives image and mirror image apart, whatever `flip` says.
       cache: where embeddings are kept, of a program that is one process; None keeps none.
+      progress: whether to show a bar where there is a terminal and it takes its time.
 
     Returns:
       `[n, D]` float32, not normalised; with `apart` `[n, 2, D]`.
@@ -63,12 +66,15 @@ def embed(
             return kept
     variables = jax.device_put(variables, whole)
     found: list[np.ndarray | jax.Array] = []
-    for pixels in _batches(images, tuple(card.input_size), batch_size, jax.process_index()):
-        # Left on the devices, so that decoding the next batch overlaps with this one; the one
-        # before has come by then, and need not wait there for all the others.
-        found.append(forward(variables, parallel.global_batch(mesh, pixels)))
-        if len(found) > 1:
-            found[-2] = np.asarray(found[-2])
+    hidden = None if progress else True
+    with tqdm(total=len(images), unit=" images", desc="embedding", delay=2, disable=hidden) as bar:
+        for pixels in _batches(images, tuple(card.input_size), batch_size, jax.process_index()):
+            # Left on the devices, so that decoding the next batch overlaps with this one; the one
+            # before has come by then, and need not wait there for all the others.
+            found.append(forward(variables, parallel.global_batch(mesh, pixels)))
+            if len(found) > 1:
+                found[-2] = np.asarray(found[-2])
+                bar.update(batch_size)
     embeddings = np.concatenate([np.asarray(part) for part in found])[: len(images)]
     if key is not None:
         cache.write(key, embeddings)

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.files import atomic_file
+from ddl_jax.files import atomic_file
 
 _CARD = "card"  # name of the array of .npz, and of the entry in Parquet's metadata
 

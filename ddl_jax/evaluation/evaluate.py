@@ -23,7 +23,6 @@ from ddl_jax.evaluation.embedding import check_finite, embed
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.evidence import read_evidence, write_evidence
 from ddl_jax.evaluation.faces import read_faces, with_faces, write_faces
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
 from ddl_jax.evaluation.pictures import distribution_pictures, roc_pictures
 from ddl_jax.evaluation.plots import plot_training_curves
@@ -37,6 +36,7 @@ from ddl_jax.evaluation.report import (
     write_results,
 )
 from ddl_jax.evaluation.result import ProtocolResult
+from ddl_jax.files import write_atomically
 from ddl_jax.models import ModelCard
 
 # What a reader compares first; everything else is in results.json and the report.

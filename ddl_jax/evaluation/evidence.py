@@ -19,8 +19,8 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.bootstrap import PairSamples, interval
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.resampled import verification_samples
+from ddl_jax.files import write_atomically
 
 FILE = "evidence.npz"
 _FORMAT = 1  # of the file; another number is another layout

@@ -13,10 +13,10 @@ from etils import epath
 
 from ddl_jax.data.alignment import align
 from ddl_jax.data.decode import decode_image, fit
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.hardest import FacePair, HardPair
 from ddl_jax.evaluation.images import EncodedImage, Images
 from ddl_jax.evaluation.result import ProtocolResult
+from ddl_jax.files import write_atomically
 
 FILE = "faces.json"
 _SIDE = 112  # pixels

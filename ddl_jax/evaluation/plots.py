@@ -18,9 +18,9 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from PIL import Image
 
 from ddl_jax.evaluation.evidence import RocBand
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import Similarities
+from ddl_jax.files import write_atomically
 
 _POSITIVE, _NEGATIVE, _INK = "#0072B2", "#D55E00", "#333333"
 _LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -11,8 +11,8 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.evaluation import html_page
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.hardest import FacePair
+from ddl_jax.files import write_atomically
 
 Results = Mapping[str, Mapping[str, float]]  # {protocol: {metric: value}}
 

@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import replacing
 from ddl_jax.models import ModelCard
 
 LOWEST_COSINE = 0.9999
@@ -109,16 +110,12 @@ def write_checked(
     check_target(path)
     if images is not None:
         check_pixels(images, card)
-    temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
-        write(temporary)
-        checked = _compare(read(temporary), embed, card, images, path)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            write(temporary)
+            return _compare(read(temporary), embed, card, images, path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return checked
 
 
 def _compare(

@@ -6,7 +6,7 @@ checksums are masked CRC-32C.
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import google_crc32c
 from etils import epath
@@ -52,6 +52,19 @@ class TFRecordFile:
             raise self._error(offset, "its checksum is wrong; copy or fetch the file again")
         return data
 
+    def offsets(self) -> Iterator[int]:
+        """Where every record starts, in the file's order, found by reading the lengths alone."""
+        offset = 0
+        while offset < self._file.size:
+            yield offset
+            block = self._file.read(offset, _FRAME.size)
+            if len(block) < _FRAME.size:
+                raise self._error(offset, "the file ends within a record; copy or fetch it again")
+            length, checksum = _FRAME.unpack(block)
+            if checksum != _masked_checksum(block[:8]):
+                raise self._error(offset, "no record starts here (its length's checksum is wrong)")
+            offset += _FRAME.size + length + _CHECKSUM.size
+
     def feature(self, offset: int, name: str) -> bytes:
         """The bytes that the example at byte `offset` has as feature `name`; see `read`."""
         example = _new_example()
@@ -77,12 +90,16 @@ def write_tfrecord(path: str | os.PathLike, examples: Iterable[dict[str, bytes]]
             example = _new_example()
             for name, value in features.items():
                 example.features.feature[name].bytes_list.value.append(value)
-            data = example.SerializeToString()
-            length = struct.pack("<Q", len(data))
             offsets.append(file.tell())
-            file.write(length + _CHECKSUM.pack(_masked_checksum(length)))
-            file.write(data + _CHECKSUM.pack(_masked_checksum(data)))
+            file.write(frame(example.SerializeToString()))
     return offsets
+
+
+def frame(data: bytes) -> bytes:
+    """A record as it stands in a file."""
+    length = struct.pack("<Q", len(data))
+    checksums = (_CHECKSUM.pack(_masked_checksum(part)) for part in (length, data))
+    return length + next(checksums) + data + next(checksums)
 
 
 def _masked_checksum(data: bytes) -> int:

@@ -2,18 +2,21 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
 from ddl_jax import config as config_lib
+from ddl_jax.data.command import settings
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.data.table import table_text
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation import centers
-from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.similarity import unit_rows
+from ddl_jax.files import write_atomically
 from ddl_jax.training.recognizer import Choice, Recognizer, load_recognizer, trained_on_warning
 
 LABELS, DUPLICATES, OVERLAP, EXCLUDE = "labels.csv", "duplicates.csv", "overlap.csv", "exclude.txt"
@@ -48,8 +51,8 @@ class _People:
     centers: np.ndarray
 
     @classmethod
-    def of(cls, recognizer: Recognizer, source: Source) -> "_People":
-        unit, index = unit_rows(recognizer.embed(source)), source.index
+    def of(cls, recognizer: Recognizer, source: Source, cache: EmbeddingCache | None) -> "_People":
+        unit, index = unit_rows(recognizer.embed(source, cache=cache)), source.index
         return cls(index, unit, centers.identity_centers(unit, index.labels, index.classes))
 
     @property
@@ -63,13 +66,16 @@ class _People:
         return np.bincount(self.index.labels)
 
 
-def audit_data(plan: Plan, out: epath.PathLike, choice: Choice) -> str:
+def audit_data(
+    plan: Plan, out: epath.PathLike, choice: Choice, cache: EmbeddingCache | None = None
+) -> str:
     """Writes what it finds into `out` -> what to tell.
 
     Args:
       plan: what to look at.
       out: a folder for the files; a list of exclusions that is there already is not overwritten.
       choice: the network.
+      cache: of embeddings; None keeps none.
 
     Raises:
       UserError: something is missing or wrong; nothing has been written.
@@ -82,45 +88,60 @@ def audit_data(plan: Plan, out: epath.PathLike, choice: Choice) -> str:
     if source.index.classes < 2:
         raise UserError(f"{plan.data.path} has one identity only; give two or more to compare")
     other = plan.against and open_source(plan.against, config_lib.Synthetic(), "--against")
-    people = _People.of(recognizer, source)
+    people = _People.of(recognizer, source, cache)
+    found = _Found({}, [], [])
+    same_at = _look_within(plan, people, found)
+    if other is not None:
+        _look_across(people, _People.of(recognizer, other, cache), same_at, found)
+    for name, text in found.files.items():
+        write_atomically(out / name, text.encode())
+    write_atomically(out / EXCLUDE, "".join(f"{line}\n" for line in found.excluded).encode())
+    warning = trained_on_warning(choice, plan.data, people.index)
+    return "\n".join(
+        [
+            *found.told,
+            *filter(None, [warning]),
+            f"Look at {', '.join(found.files)} in {out}, edit {EXCLUDE}, and train with",
+            *settings({"data.exclude": out / EXCLUDE}),
+        ]
+    )
+
+
+class _Found(NamedTuple):
+    """What is written and told: texts of files by their names, lines to print, lines to exclude."""
+
+    files: dict[str, str]
+    told: list[str]
+    excluded: list[str]
+
+
+def _look_within(plan: Plan, people: _People, found: _Found) -> float:
+    """Adds duplicates and wrong labels of a set -> the cosine from which centres are one person."""
     same_at, margin, labels = _thresholds(plan, people)
     duplicates = centers.similar_centers(people.centers, None, at_least=same_at)
     wrong = np.flatnonzero(labels.margin < margin)
     wrong = wrong[np.argsort(labels.margin[wrong])]
-    files = {
-        LABELS: _label_table(people, labels),
-        DUPLICATES: _pair_table(people, people, duplicates),
-    }
-    told = [
-        _duplicates_told(people, duplicates, same_at),
-        _labels_told(people.index, wrong, margin),
-    ]
-    excluded = [
-        *_section("nearer to another identity than to their own", people.index.paths[wrong]),
-        *_section("the smaller of two that look like one", _smaller(people, duplicates)),
-    ]
-    if other is not None:
-        others = _People.of(recognizer, other)
-        overlap = centers.similar_centers(people.centers, others.centers, at_least=same_at)
-        files[OVERLAP] = _pair_table(people, others, overlap)
-        known = np.unique(overlap.first)
-        told.append(
-            f"overlap: {len(known)} of {people.index.classes} identities look like one of the "
-            f"{others.index.classes} of the other set (cosine of centres at least {same_at:.3f})"
-        )
-        excluded += _section("in the other set too", people.names[known])
-    for name, text in files.items():
-        write_atomically(out / name, text.encode())
-    write_atomically(out / EXCLUDE, "".join(f"{line}\n" for line in excluded).encode())
-    warning = trained_on_warning(choice, plan.data, people.index)
-    return "\n".join(
-        [
-            *told,
-            *filter(None, [warning]),
-            f"Look at {', '.join(files)} in {out}, edit {EXCLUDE}, and train with",
-            f"--config.data.exclude={out / EXCLUDE}",
-        ]
+    found.files[LABELS] = _label_table(people, labels)
+    found.files[DUPLICATES] = _pair_table(people, people, duplicates)
+    found.told.append(_duplicates_told(people, duplicates, same_at))
+    found.told.append(_labels_told(people.index, wrong, margin))
+    about = "nearer to another identity than to their own"
+    found.excluded.extend(_section(about, people.index.paths[wrong]))
+    about = "the smaller of two that look like one"
+    found.excluded.extend(_section(about, _smaller(people, duplicates)))
+    return same_at
+
+
+def _look_across(people: _People, others: _People, same_at: float, found: _Found) -> None:
+    """Adds who is in another set, too."""
+    overlap = centers.similar_centers(people.centers, others.centers, at_least=same_at)
+    known = np.unique(overlap.first)
+    found.files[OVERLAP] = _pair_table(people, others, overlap)
+    found.told.append(
+        f"overlap: {len(known)} of {people.index.classes} identities look like one of the "
+        f"{others.index.classes} of the other set (cosine of centres at least {same_at:.3f})"
     )
+    found.excluded.extend(_section("in the other set too", people.names[known]))
 
 
 def _thresholds(plan: Plan, people: _People) -> tuple[float, float, centers.LabelCheck]:

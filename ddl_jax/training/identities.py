@@ -9,7 +9,7 @@ from etils import epath
 
 from ddl_jax.config import Data, Synthetic
 from ddl_jax.data.source import RecordIndex
-from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.files import write_atomically
 from ddl_jax.training.checkpoint import config_path, read_config
 
 

@@ -12,7 +12,7 @@ import tensorboardX
 import tqdm
 from etils import epath
 
-from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.files import write_atomically
 
 _SIMILARITY_BINS = np.linspace(-1.0, 1.0, 51)  # the same at every step, so that they compare
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ddl_jax import parallel
-from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.files import write_atomically
 from ddl_jax.training.prepare import Run
 from ddl_jax.training.state import TrainState
 

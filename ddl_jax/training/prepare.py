@@ -54,7 +54,8 @@ from ddl_jax.training.step import LossOf, make_loss, make_update
 # first only where the learning rate does not depend on where the run ends.
 _FREE = ("steps", "parallelism", "devices", "log_every", "profile", "max_skipped")
 _FREE += ("checkpoint.", "evaluation.")
-_FREE_DATA = ("data.path", "data.workers")  # the fingerprint tells whether the data are the same
+# The fingerprint tells whether the data are the same.
+_FREE_DATA = ("data.path", "data.workers", "data.changed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Run:
     fine_tuning: FineTuning
     optimizer: optax.GradientTransformation
     meta: Meta
+    changed: str  # what to tell of data that are others than at the last checkpoint, or ""
     start: init_from.Start | None
 
     @property
@@ -216,8 +218,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
     )
     if start is not None:
         init_from.check_head(start, config, meta)
-    if saved is not None:
-        _check_same_data(workdir, saved, meta)
+    changed = "" if saved is None else _changed_data(config, workdir, saved, meta)
     run = Run(
         config=config,
         workdir=workdir,
@@ -234,6 +235,7 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         fine_tuning=fine_tuning,
         optimizer=make_optimizer(config, fine_tuning),
         meta=meta,
+        changed=changed,
         start=start,
     )
     _check_evaluations(run, step)
@@ -377,15 +379,35 @@ def _saved(config: Config, workdir: epath.Path) -> tuple[int, Meta] | None:
         return steps[-1], checkpoints.read_meta(steps[-1])
 
 
-def _check_same_data(workdir: epath.Path, old: Meta, meta: Meta) -> None:
-    """A run goes on with the data it started with."""
-    if old.classes != meta.classes:
+def _changed_data(config: Config, workdir: epath.Path, old: Meta, meta: Meta) -> str:
+    """What to tell where a run goes on with other data than it had; "" for the same.
+
+    Raises:
+      UserError: they are others, and nobody has insisted on them, or their identities are others.
+    """
+    if old.data == meta.data:
+        return ""
+    if old.classes != meta.classes and config.data.changed != "accept":
         raise UserError(
             f"the data have {meta.classes} identities; {workdir} is trained on {old.classes}: "
             "restore them, or start anew in another --workdir"
         )
-    if old.data != meta.data:
+    told = (
+        f"the data of {workdir} have changed since its checkpoint (fingerprint {old.data}, now "
+        f"{meta.data})"
+    )
+    if config.data.changed != "accept":
         raise UserError(
-            f"the data of {workdir} have changed since its checkpoint (fingerprint {old.data}, now "
-            f"{meta.data}); restore them, or start anew in another --workdir"
+            f"{told}; restore them, start anew in another --workdir, or insist with "
+            "--config.data.changed=accept"
         )
+    if old.identities != meta.identities:
+        raise UserError(
+            f"{told}, and are of other identities ({old.classes} before, now {meta.classes}), for "
+            "which the head has no rows; start anew in another --workdir with "
+            f"--config.init_from.path={workdir}"
+        )
+    return (
+        f"ATTENTION: {told}; config.data.changed=accept goes on with them: no other run repeats "
+        "this one, and its next checkpoint has the new fingerprint"
+    )

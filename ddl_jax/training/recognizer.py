@@ -68,8 +68,8 @@ class Recognizer(NamedTuple):
 
         `options` are those of `evaluation.embedding.embed`.
         """
-        mesh = parallel.make_mesh(jax.device_count())
-        return embed(self.module, self.variables, self.card, images, mesh=mesh, **options)
+        options = {"mesh": parallel.make_mesh(jax.device_count()), "progress": True} | options
+        return embed(self.module, self.variables, self.card, images, **options)
 
 
 def load_recognizer(choice: Choice) -> Recognizer:

@@ -8,24 +8,27 @@ from etils import epath
 
 from ddl_jax import config as config_lib
 from ddl_jax.data import pairs as pairs_lib
+from ddl_jax.data.command import settings
 from ddl_jax.data.index_file import index_table
 from ddl_jax.data.open_source import open_source
-from ddl_jax.data.scores import NETWORK_SCORES, check_scores, read_scores
+from ddl_jax.data.scores import NETWORK_SCORES, check_scores, read_scores, table_columns
 from ddl_jax.data.source import RecordIndex, Source, chosen_identities
 from ddl_jax.data.split_rules import Rule, scores_of, split_domains
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.centers import own_similarities
 from ddl_jax.evaluation.domain_gap import DomainGap, domain_gap
 from ddl_jax.evaluation.domains import check_domains, domain_protocol
+from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.evaluate import HEADLINE
-from ddl_jax.evaluation.files import write_atomically
 from ddl_jax.evaluation.plots import plot_distributions
 from ddl_jax.evaluation.report import markdown_table, write_report
 from ddl_jax.evaluation.result import results_of
 from ddl_jax.evaluation.similarity import pair_cosines, unit_rows
+from ddl_jax.files import write_atomically
 from ddl_jax.training.recognizer import Choice, load_recognizer, trained_on_warning
 
 _NOT_TRAINED = ""
+_MOST_JUDGED = 20_000  # images: pairs and error bars take 6 s of a core, at 128 numbers each
 INDEX, PAIRS, PICTURE, REPORT = "split.csv", "pairs.csv", "distributions.png", "report.html"
 
 
@@ -64,13 +67,19 @@ class Plan:
         return list(dict.fromkeys([*scores_of(self.rules), *self.scores]))
 
 
-def split_data(plan: Plan, out: epath.PathLike, choice: Choice | None = None) -> str:
+def split_data(
+    plan: Plan,
+    out: epath.PathLike,
+    choice: Choice | None = None,
+    cache: EmbeddingCache | None = None,
+) -> str:
     """Writes index, pairs and, with a network, picture and report into `out` -> what to tell.
 
     Args:
       plan: what to do.
       out: a folder for the files; none of them may be there, since people edit them.
       choice: the network whose similarities are looked at; None for none.
+      cache: of embeddings; None keeps none.
 
     Raises:
       UserError: something is missing or wrong; nothing has been written.
@@ -81,10 +90,10 @@ def split_data(plan: Plan, out: epath.PathLike, choice: Choice | None = None) ->
     source = open_source(plan.data, config_lib.Synthetic(), "")
     names = plan.score_names
     scores = read_scores(source, names, landmarks=plan.landmarks, table=plan.table)
-    of_network = [name for name in names if name in NETWORK_SCORES]
+    of_network = [name for name in names if name in NETWORK_SCORES and name not in scores]
     embeddings = None
     if of_network:
-        embeddings = recognizer.embed(source)
+        embeddings = recognizer.embed(source, cache=cache)
         scores |= _network_scores(embeddings, source.index, of_network)
     index = _split(source, plan, scores)
     batch, training = _batch(plan, index), _training(plan, index)
@@ -93,7 +102,8 @@ def split_data(plan: Plan, out: epath.PathLike, choice: Choice | None = None) ->
         told = [_counts(training, batch, pairs), _quantiles(scores)]
     else:
         _measured_rows(index, batch)  # refuses what cannot be measured before the long part
-        embeddings = recognizer.embed(source) if embeddings is None else embeddings
+        if embeddings is None:
+            embeddings = recognizer.embed(source, cache=cache)
         pairs, dropped = _without_outliers(embeddings, training, batch, plan)
         told = [
             _counts(training, batch, pairs) + dropped,
@@ -192,6 +202,28 @@ def _measured_rows(index: RecordIndex, batch: config_lib.Batch) -> np.ndarray:
     return rows
 
 
+def _judged_rows(
+    rows: np.ndarray, index: RecordIndex, batch: config_lib.Batch, seed: int
+) -> np.ndarray:
+    """At most some thousands of the images, all of an identity or none: all pairs are compared.
+
+    Identities are drawn at random, in turn one with an image of each domain, so that a domain of
+    few is judged by as many as one of all.
+    """
+    if len(rows) <= _MOST_JUDGED:
+        return rows
+    labels, domains = index.labels[rows], index.domains[rows]
+    images = np.bincount(labels, minlength=index.classes)
+    drawn = np.random.default_rng(seed).permutation(index.classes)
+    turn = np.full(index.classes, np.inf)
+    for domain in batch.domains:
+        has = drawn[np.isin(drawn, labels[domains == domain])]
+        turn[has] = np.minimum(turn[has], np.arange(len(has)))
+    order = drawn[np.argsort(turn[drawn], kind="stable")]
+    chosen = order[np.cumsum(images[order]) <= _MOST_JUDGED]
+    return rows[np.isin(labels, chosen)]
+
+
 def _without_outliers(
     embeddings: np.ndarray, index: RecordIndex, batch: config_lib.Batch, plan: Plan
 ) -> tuple[pairs_lib.Pairs, str]:
@@ -258,7 +290,8 @@ def _compare(
     card: Mapping[str, object],
 ) -> str:
     """Draws the similarities of the domains and says whether they differ -> table and verdicts."""
-    rows, easy = _measured_rows(index, batch), batch.domains[0]
+    measured, easy = _measured_rows(index, batch), batch.domains[0]
+    rows = _judged_rows(measured, index, batch, plan.seed)
     embeddings, labels, domains = embeddings[rows], index.labels[rows], index.domains[rows]
     results = domain_protocol(embeddings, labels, domains, easy=easy, seed=plan.seed)
     results = {name: results[name] for name in batch.domains}
@@ -269,6 +302,11 @@ def _compare(
     picture = _made(out) / PICTURE
     plot_distributions({"split": {n: r.similarities for n, r in results.items()}}, picture)
     verdicts = [f"{name}: {gap.verdict()}" for name, gap in gaps.items()]
+    if len(rows) < len(measured):
+        verdicts.append(
+            f"judged on {len(np.unique(labels))} of {len(_people(index, measured))} identities, "
+            f"drawn at random: {len(rows)} of {len(measured)} images"
+        )
     verdicts += _circular(plan)
     runs = {"split": _tables(results_of("domains", results), gaps)}
     write_report(
@@ -280,8 +318,8 @@ def _compare(
         },
         card={
             **{f"verdict {number}": verdict for number, verdict in enumerate(verdicts, 1)},
-            "images": f"{len(rows)} of {len(index)}: those of the domains compared, of identities "
-            f"with an image of domain {easy!r}",
+            "images": f"{len(rows)} of {len(index)}: of the domains compared, of identities with "
+            f"an image of domain {easy!r}",
             "fingerprint": index.fingerprint(),
             **{f"model {key}": value for key, value in card.items()},
         },
@@ -306,9 +344,13 @@ def _circular(plan: Plan) -> list[str]:
     used = [name for name in scores_of(plan.rules) if name in NETWORK_SCORES]
     if not used:
         return []
+    if all(name in table_columns(plan.table) for name in used):
+        origin = "as --table has it. If that is of this very network, it makes"
+    else:
+        origin = "under this very network, which makes"
     return [
-        f"ATTENTION: the rules look at {' and '.join(used)} under this very network, which makes a "
-        "gap by itself: mistakes and chance are hard there too; judge the split by another network"
+        f"ATTENTION: the rules look at {' and '.join(used)} {origin} a gap by itself: mistakes and "
+        "chance are hard there too; judge the split by another network"
     ]
 
 
@@ -322,12 +364,11 @@ def _settings(plan: Plan, batch: config_lib.Batch, out: epath.Path) -> str:
         domain_column="domain",
     )
     default = vars(config_lib.Data())
-    given = {name: value for name, value in vars(data).items() if value != default[name]}
-    lines = [f"--config.data.{name}={value}" for name, value in given.items()]
-    lines += [
-        "--config.batch.kind=ddl",
-        f"--config.batch.domains={','.join(batch.domains)}",
-        f"--config.batch.pairs={batch.pairs}",
-        f"--config.batch.pairs_file={out / PAIRS}",
-    ]
-    return " \\\n".join(lines)
+    given = {f"data.{name}": value for name, value in vars(data).items() if value != default[name]}
+    given |= {
+        "batch.kind": "ddl",
+        "batch.domains": batch.domains,
+        "batch.pairs": batch.pairs,
+        "batch.pairs_file": out / PAIRS,
+    }
+    return " \\\n".join(settings(given))

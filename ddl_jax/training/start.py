@@ -12,7 +12,7 @@ from ddl_jax import parallel
 from ddl_jax.data import pairs as pairs_lib
 from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.files import write_atomically
+from ddl_jax.files import write_atomically
 from ddl_jax.training import identities, init_from
 from ddl_jax.training.checkpoint import Checkpoints, config_path
 from ddl_jax.training.optimizer import learning_rate
@@ -96,6 +96,8 @@ def describe(run: Run, state: TrainState, origin: str, pairs_file: epath.Path | 
         f"{run.config.batch_size} x {run.images_of_a_row} images a step on {mesh.size} "
         f"{mesh.devices.flat[0].platform} device(s)",
     ]
+    if run.changed:
+        lines.append(run.changed)
     if jax.process_count() > 1:
         hosts = ", ".join(f"{i} on {host}" for i, host in enumerate(parallel.hosts()))
         lines.append(f"processes: {hosts}")

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from ddl_jax.data import scan
+from ddl_jax.data import catalogue, scan
 from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.list_source import ListSource
 from ddl_jax.data.prepare import prepare
@@ -185,6 +185,54 @@ def test_a_damaged_image_is_remembered_too_and_may_be_skipped_later(tmp_path, de
             open_it()
     assert ImageFolderSource(str(tmp_path), corrupt="skip").skipped == ["1/easy/0.png"]
     assert len(decoded) == 6 and "skipped 1 unreadable images" in caplog.text
+
+
+def test_a_reading_that_was_stopped_goes_on(tmp_path, monkeypatch, decoded):
+    monkeypatch.setattr(scan, "_CHUNK", 2)
+    monkeypatch.setattr(scan, "_CHUNKS_KEPT", 2)
+    monkeypatch.setattr(scan, "available_cores", lambda: 1)  # one thread: in order
+    write_faces(tmp_path, 7)
+    (tmp_path / "5/easy/0.png").write_bytes(b"")
+    decode = scan.decode_image
+
+    def stopped(image, name):
+        if len(decoded) == 9:
+            raise KeyboardInterrupt
+        return decode(image, name)
+
+    with monkeypatch.context() as until, pytest.raises(KeyboardInterrupt):
+        until.setattr(scan, "decode_image", stopped)
+        ImageFolderSource(str(tmp_path), corrupt="skip")
+    assert len(decoded) == 9
+    source = ImageFolderSource(str(tmp_path), corrupt="skip")
+    assert len(decoded) == 9 + 14 - 8  # eight images were in two parts, each whole
+    assert source.skipped == ["5/easy/0.png"] and len(source) == 13
+    assert [record["path"] for record in source] == source.index.paths.tolist()
+    assert [path.suffix for path in (tmp_path / ".ddl_jax").iterdir()] == [""]  # no parts any more
+    _forget(tmp_path / "x")
+    whole = ImageFolderSource(str(tmp_path), corrupt="skip")
+    assert whole.index.fingerprint() == source.index.fingerprint()
+
+
+def test_readings_of_files_as_they_were_do_not_pile_up(tmp_path, monkeypatch, decoded):
+    monkeypatch.setattr(catalogue, "_MOST_KEPT", 2)
+    write_faces(tmp_path, 3)
+    ImageFolderSource(str(tmp_path), identities="2..3")
+    for turn in range(1, 5):
+        os.utime(tmp_path / "1/easy/0.png", (turn, turn))
+        ImageFolderSource(str(tmp_path), identities="1")
+        ImageFolderSource(str(tmp_path), identities="2..3")  # in use, so it stays
+    assert len(list((tmp_path / ".ddl_jax").iterdir())) == 2
+    assert len(decoded) == 4 + 4 * 2
+
+
+def test_a_report_beside_the_shards_may_be_edited(tmp_path, decoded):
+    open_it, shard = _tfds(tmp_path)
+    open_it()
+    (shard.parent / "report.md").write_text("looked at")
+    before = len(decoded)
+    open_it()
+    assert len(decoded) == before
 
 
 def test_runs_that_start_together_keep_one_copy(tmp_path, monkeypatch, caplog):

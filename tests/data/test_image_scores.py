@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from ddl_jax.data.processes import map_shared
 
 from ddl_jax.config import Data, Synthetic
+from ddl_jax.data import image_scores as image_scores_lib
 from ddl_jax.data.image_scores import IMAGE_SCORES, image_scores
 from ddl_jax.data.open_source import open_source
 
@@ -58,6 +60,32 @@ def test_symmetry_is_a_correlation_with_the_mirror_image(scores):
     assert found["flat"] == 1 and found["mirrored"] == pytest.approx(1)
     assert found["opposite"] == pytest.approx(-1, abs=1e-4)  # grey levels are rounded
     assert abs(found["noise"]) < 0.05
+
+
+class _Grey:
+    """As many grey pictures as wanted, the brightness their number."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, number: int) -> dict:
+        return {"image": encode(np.full((8, 8, 3), number, np.uint8)), "path": str(number)}
+
+
+def test_many_images_go_to_processes_in_tasks(monkeypatch):
+    monkeypatch.setattr(image_scores_lib, "_IMAGES_PER_TASK", 2)
+    monkeypatch.setattr(image_scores_lib, "available_cores", lambda: 2)
+    asked = []
+
+    def map_two(function, shared, tasks, workers):
+        asked.extend([len(tasks), workers])
+        return map_shared(function, shared, tasks, workers)
+
+    monkeypatch.setattr(image_scores_lib, "map_shared", map_two)
+    found = image_scores(_Grey(), ("resolution", "brightness"))
+    assert asked == [20, 2]  # not one task an image, nor threads that wait for one another
+    assert found["brightness"].tolist() == list(range(40))
+    assert found["resolution"].tolist() == [8] * 40
 
 
 def test_nothing_asked_nothing_read():

@@ -87,7 +87,19 @@ def test_a_detector_finds_the_faces_that_are_cut_out(photos, tmp_path):
 def test_landmarks_of_other_photos_are_told(photos, tmp_path):
     (tmp_path / "points.txt").write_text(" ".join(["x/a.png", *map(str, TEMPLATE.ravel())]))
     faces = Faces(FromFile(read_landmarks(str(tmp_path / "points.txt"))), without_face="fit")
-    with pytest.raises(UserError, match="in none of the 3 images is a face known.*'1/a.png'"):
+    told = r"points.txt names none of the images; it has 'x/a.png', the data '1/a.png'$"
+    with pytest.raises(UserError, match=told):
+        prepare(photos, str(tmp_path), "a", faces=faces)
+    assert not (tmp_path / "a").exists()  # before any image is looked at
+
+
+def test_photos_without_a_face_are_told(photos, tmp_path):
+    class Nothing(BrightSpots):
+        def faces(self, image: np.ndarray) -> np.ndarray:
+            return np.zeros((0, 5, 2))
+
+    faces = Faces(FromDetector(Nothing()), without_face="fit")
+    with pytest.raises(UserError, match="in none of the 3 images is a face found.* '1/a.png'$"):
         prepare(photos, str(tmp_path), "a", faces=faces)
 
 

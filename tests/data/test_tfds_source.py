@@ -15,6 +15,7 @@ from ddl_jax.data.prepare import prepare
 from ddl_jax.data.tfds_records import quiet_tfds
 from ddl_jax.data.tfds_source import open_tfds
 from ddl_jax.errors import UserError
+from ddl_jax.interop.tfrecord import frame
 
 from .image_files import encode, pixels, write_faces, write_image
 
@@ -182,13 +183,73 @@ def test_a_directory_without_a_data_set_is_refused(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_file_format_without_random_access_is_refused(folder, tmp_path):
+def _as_tfrecord(directory: str, copy: pathlib.Path) -> str:
+    """The same data set in TFDS's default file format, which TensorFlow would have written."""
+    builder = tfds.builder_from_directory(directory)
+    examples = builder.as_data_source(
+        "train", deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    copy.mkdir()
+    lengths, start = builder.info.splits["train"].shard_lengths, 0
+    for shard, length in enumerate(lengths):
+        frames = (frame(examples[number]) for number in range(start, start + length))
+        name = f"{builder.name}-train.tfrecord-{shard:05d}-of-{len(lengths):05d}"
+        (copy / name).write_bytes(b"".join(frames))
+        start += length
+    for name in ("dataset_info.json", "features.json"):
+        text = (pathlib.Path(directory) / name).read_text()
+        (copy / name).write_text(text.replace("array_record", "tfrecord"))
+    return str(copy)
+
+
+@pytest.mark.parametrize("split", ["train", "train[2:5]", "train[50%:]"])
+def test_the_default_file_format_of_tfds_is_read_too(folder, tmp_path, split):
+    ours = str(prepare(folder, str(tmp_path), "faces", images_per_shard=3))
+    theirs = _as_tfrecord(ours, tmp_path / "copy")
+    wanted, found = open_tfds(ours, split), open_tfds(theirs, split)
+    assert len(found) == len(wanted) > 2
+    assert found.index.fingerprint() == wanted.index.fingerprint()
+    for one in (found, pickle.loads(pickle.dumps(found))):
+        assert [record["image"] for record in one] == [record["image"] for record in wanted]
+
+
+def test_labels_of_the_default_file_format_may_be_names(tmp_path):
+    features = {"image": IMAGE, "label": tfds.features.Text()}
+    directory = _write(tmp_path, features, _labelled(["Bo", "Ann", "Bo"]))
+    source = open_tfds(_as_tfrecord(directory, tmp_path / "copy"), "train")
+    assert source.index.identities.tolist() == ["Bo", "Ann", "Bo"]
+    assert source.index.paths.tolist() == ["train/0", "train/1", "train/2"]
+
+
+def test_a_damaged_shard_of_the_default_file_format_is_named(folder, tmp_path):
+    ours = str(prepare(folder, str(tmp_path), "faces"))
+    theirs = pathlib.Path(_as_tfrecord(ours, tmp_path / "copy"))
+    (shard,) = theirs.glob("*.tfrecord-*")
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=r"tfrecord-00000-of-00001: record at byte 0: its checksum"):
+        open_tfds(str(theirs), "train")
+    assert len(open_tfds(str(theirs), "train", corrupt="skip")) == len(folder) - 1
+    shard.write_bytes(content[:-20])
+    with pytest.raises(UserError, match="bytes are not in the file"):
+        open_tfds(str(theirs), "train[1:]")
+
+
+@pytest.mark.parametrize("split", ["train[x]", "train[5:1000]"])
+def test_a_slice_of_the_default_file_format_that_is_none_is_one_line(folder, tmp_path, split):
+    ours = str(prepare(folder, str(tmp_path), "faces"))
+    with pytest.raises(UserError) as caught:
+        open_tfds(_as_tfrecord(ours, tmp_path / "copy"), split)
+    assert repr(split) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_another_file_format_is_refused_with_those_that_are_read(folder, tmp_path):
     directory = pathlib.Path(prepare(folder, str(tmp_path), "faces"))
     info = directory / "dataset_info.json"
-    info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(UserError, match="split 'train': .*") as caught:
+    info.write_text(info.read_text().replace("array_record", "riegeli"))
+    with pytest.raises(UserError, match="format is riegeli; array_record and tfrecord are read$"):
         open_tfds(str(directory), "train")
-    assert "\n" not in str(caught.value)
 
 
 def test_labels_that_are_names_are_identities(tmp_path):

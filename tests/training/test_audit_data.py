@@ -73,6 +73,23 @@ def test_what_is_planted_is_found_and_can_be_left_out(here, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_who_is_found_in_merged_data_becomes_one_person(here, capsys):
+    (here / "all.csv").write_text(
+        "name,source,path\n" + "".join(f"{n},image_folder,{n}\n" for n in ("faces", "others"))
+    )
+    for name in ("faces", "others"):
+        (here / name).symlink_to(here.cwd() / name)
+    given = ("--source=merged", f"--path={here}/all.csv", "--checkpoint=run", f"--out={here}/out")
+    assert _audit(*given, "--same_at=0.999", "--margin=-0.5") == 0
+    capsys.readouterr()
+    found = {(row["first"], row["second"]) for row in read_rows(here / "out/duplicates.csv")}
+    assert found == {("faces/3", "faces/11"), ("faces/7", "others/7")}
+    data = Data("merged", str(here / "all.csv"), same=str(here / "out/duplicates.csv"))
+    index = open_source(data, Synthetic()).index
+    assert index.classes == 11 + 3 - 2
+    assert not {"faces/11", "others/7"} & set(index.identities.tolist())
+
+
 def test_a_set_may_be_compared_with_other_people_of_its_folder(here, capsys):
     given = ("--path=faces", "--identities=1..5", "--against_identities=6..11")
     assert _audit(*given, "--checkpoint=run", f"--out={here}/out", "--same_at=0.999") == 0

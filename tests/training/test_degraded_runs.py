@@ -1,5 +1,7 @@
 """Runs on images that are made hard on the way, and on batches of other kinds."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from ddl_jax.data.degradations import recipe
 from ddl_jax.errors import UserError
 from ddl_jax.training import train_and_evaluate
-from ddl_jax.training.prepare import prepare
+from ddl_jax.training.checkpoint import Checkpoints
+from ddl_jax.training.prepare import _changed_data, prepare
 
 from .test_runs import faces, pretrained, settings  # noqa: F401 (fixtures)
 
@@ -36,8 +39,24 @@ def test_a_run_on_made_images_says_so_and_goes_on_with_the_same_recipes_only(
         prepare(margin(**other), tmp_path)
     # Another version of ours, in which the preset is another.
     monkeypatch.setitem(recipe.PRESETS, "cctv", "resize:16")
-    with pytest.raises(UserError, match="have changed since its checkpoint"):
+    with pytest.raises(UserError, match="have changed since its checkpoint.*changed=accept"):
         prepare(margin(**changes), tmp_path)
+    # Who insists is told, and the next checkpoint is of the new data.
+    more = {"steps": margin().steps + 1}
+    capsys.readouterr()
+    train_and_evaluate(margin(**changes, **more, data__changed="accept"), tmp_path)
+    assert "ATTENTION: the data of" in capsys.readouterr().out
+    assert prepare(margin(**changes, **more), tmp_path).changed == ""
+
+
+def test_who_insists_on_other_data_does_not_get_other_identities(margin, tmp_path):
+    train_and_evaluate(margin(steps=1), tmp_path)
+    with Checkpoints(tmp_path) as checkpoints:
+        meta = checkpoints.read_meta(1)
+    fewer = dataclasses.replace(meta, data="others", identities="others", classes=3)
+    accepting = margin(steps=1, data__changed="accept")
+    with pytest.raises(UserError, match="other identities .3 before, now 12.*config.init_from"):
+        _changed_data(accepting, tmp_path, fewer, meta)
 
 
 def test_class_means_are_those_of_the_images_there_are(margin, pretrained):  # noqa: F811

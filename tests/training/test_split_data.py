@@ -1,13 +1,16 @@
 """`python -m ddl_jax.data split`: from images to the settings that train on its sets and pairs."""
 
+import shlex
+
 import numpy as np
 import pytest
 
 from ddl_jax import command_line
-from ddl_jax.config import Data, Synthetic, from_json, parse, to_json
+from ddl_jax.config import Batch, Data, Synthetic, from_json, parse, to_json
 from ddl_jax.data.__main__ import main
 from ddl_jax.data.open_source import open_source
-from ddl_jax.training import identities
+from ddl_jax.data.source import RecordIndex
+from ddl_jax.training import identities, split_data
 from ddl_jax.training.prepare import prepare
 
 from .looked_at import read_rows, write_people
@@ -39,6 +42,7 @@ def here(place, monkeypatch, tmp_path):
 def test_a_split_is_measured_and_trains(here, capsys):
     rules = "--rules=night:brightness<40%"  # 2 of 5 images of everybody are dark
     network = ("--checkpoint=run", "--scores=similarity", "--minimum_similarity=0")
+    here = here / "with a space"
     assert _split("--path=faces", f"--out={here}/out", rules, *network) == 0
     told = capsys.readouterr().out
     rows = read_rows(here / "out/split.csv")
@@ -54,7 +58,7 @@ def test_a_split_is_measured_and_trains(here, capsys):
     page = (here / "out/report.html").read_text()
     assert "data:image/png" in page and "positive divergence" in page
     # The printed settings are the trainer's.
-    settings = told[told.index("--config.data.") :].replace("\\\n", "").split()
+    settings = shlex.split(told[told.index("--config.data.") :].replace("\\\n", ""))
     (here / "any.py").write_text(
         "from ddl_jax.config import Config, Model\n"
         "def get_config():\n"
@@ -89,6 +93,63 @@ def test_a_rule_about_the_network_is_warned_of(here, capsys):
     assert _split("--path=faces", f"--out={here}/out", rules, "--checkpoint=run") == 0
     told = capsys.readouterr().out
     assert "ATTENTION: the rules look at similarity and norm under this very network" in told
+
+
+def test_a_second_look_embeds_nothing_and_takes_scores_from_the_first(here, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{here}/cache")
+    given = ("--path=faces", "--checkpoint=run", "--rules=night:brightness<40%")
+    assert _split(*given, f"--out={here}/first", "--scores=similarity,norm") == 0
+    first = capsys.readouterr().out
+
+    def fail(*_):
+        raise AssertionError("embeds again")
+
+    monkeypatch.setattr("ddl_jax.evaluation.embedding._batches", fail)  # no image is decoded
+    assert _split(*given, f"--out={here}/again", "--scores=similarity,norm") == 0
+    assert capsys.readouterr().out == first.replace(f"{here}/first", f"{here}/again")
+    # Without a network, from the columns of the table; not from pixels either.
+    monkeypatch.setattr(
+        "ddl_jax.data.scores.image_scores", lambda _, names: fail() if names else {}
+    )
+    rules = (
+        "--rules=unlike:similarity<40%,night:brightness<40%",
+        f"--table={here}/first/split.csv",
+    )
+    assert _split("--path=faces", f"--out={here}/out", *rules) == 0
+    rows, old = read_rows(here / "out/split.csv"), read_rows(here / "first/split.csv")
+    assert [row["similarity"] for row in rows] == [row["similarity"] for row in old]
+    assert sum(row["domain"] == "unlike" for row in rows) == 24  # 40 % of 60
+    assert _split("--path=faces", f"--out={here}/more", *rules, "--checkpoint=run") == 0
+    assert (
+        "similarity as --table has it. If that is of this very network" in capsys.readouterr().out
+    )
+
+
+def test_a_large_set_is_judged_by_some_of_its_people(here, capsys, monkeypatch):
+    monkeypatch.setattr(split_data, "_MOST_JUDGED", 53)
+    given = ("--path=faces", "--checkpoint=run", "--rules=night:brightness<40%")
+    assert _split(*given, f"--out={here}/out") == 0
+    told = capsys.readouterr().out
+    assert "judged on 10 of 12 identities, drawn at random: 50 of 60 images" in told
+    assert "easy: 36 images of 12 identities" in told  # the sets themselves are of all
+
+
+def test_domains_of_few_people_are_judged_by_as_many_of_them(monkeypatch):
+    monkeypatch.setattr(split_data, "_MOST_JUDGED", 400)
+    labels = np.repeat(
+        np.arange(1000), 3
+    )  # two easy images each; the third of 50 is of a rare kind
+    domains = np.where(np.arange(3000) % 3 < 2, "easy", "common")
+    domains[2 : 3 * 1000 : 60] = "rare"
+    index = RecordIndex(labels, labels.astype(str), np.arange(3000).astype(str), domains, labels)
+    batch = Batch(kind="ddl", domains=("easy", "common", "rare"))
+    rows = split_data._judged_rows(np.arange(3000), index, batch, 0)
+    assert 390 < len(rows) <= 400
+    people = np.unique(labels[rows])
+    assert len(rows) == 3 * len(people)  # all images of those who are drawn
+    assert 30 < (domains[rows] == "rare").sum() <= 50 < (domains[rows] == "common").sum()
+    again = split_data._judged_rows(np.arange(3000), index, batch, 1)
+    assert again.tolist() != rows.tolist()
 
 
 def test_pairs_are_of_the_people_who_train(here, capsys):
@@ -181,9 +242,14 @@ HARD = "--rules=hard:brightness<40%"
         ),
         (["--path=faces", "--out=OUT", HARD, "--checkpoint=run", "--mean=1,2"], "give 3 numbers"),
         (["--source=synthetic_faces", "--path=x", "--out=OUT", HARD], "give --source=tfds"),
+        (
+            ["--path=faces", "--out=OUT", "--rules=hard:yaw>1", "--landmarks=others.txt"],
+            "others.txt names none of the images; it has 'else.png', the data '1/easy-0.png'",
+        ),
     ],
 )
-def test_a_mistake_is_one_line_and_no_file(here, capsys, arguments, told):
+def test_a_mistake_is_one_line_and_no_file(place, here, capsys, arguments, told):
+    (place / "others.txt").write_text("else.png 38 50 74 50 56 72 42 92 70 92")
     assert _split(*(a.replace("OUT", f"{here}/out") for a in arguments)) == 2
     printed = capsys.readouterr()
     assert told in printed.err and printed.err.count("\n") == 1 and not printed.out

@@ -1,0 +1,40 @@
+"""Whole files or none: what a reader finds was written to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from etils import epath
+
+
+@contextlib.contextmanager
+def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
+    """Gives a path beside `path` to write to; what stands there takes its place at the end.
+
+    Local or `gs://`. After an exception nothing has changed.
+    """
+    path = epath.Path(path)
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` at the end; see `replacing`."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def write_atomically(path: epath.PathLike, content: bytes) -> None:
+    """Writes `path` as a whole, and makes its folder; see `replacing`."""
+    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(content)
