@@ -7,8 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ddl_jax.data.decode import decode_image, fit
-from ddl_jax.data.processes import available_cores, map_shared
 from ddl_jax.data.source import Source
+from ddl_jax.data.worker_pool import available_cores, map_shared
 
 # Images are brought to one size first: the Laplacian of a large one would be that of its noise.
 _SIZE = (112, 112)

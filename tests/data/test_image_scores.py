@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from ddl_jax.data.processes import map_shared
 
 from ddl_jax.config import Data, Synthetic
 from ddl_jax.data import image_scores as image_scores_lib
 from ddl_jax.data.image_scores import IMAGE_SCORES, image_scores
 from ddl_jax.data.open_source import open_source
+from ddl_jax.data.worker_pool import map_shared
 
 from .image_files import encode, pixels
 
