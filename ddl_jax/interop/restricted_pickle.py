@@ -9,19 +9,25 @@ pointers to be numbers), hence the stand-ins below.
 A name that is not in the table is refused. A caller that reads only a part of what it gets may ask
 for placeholders instead: then a file may name a class and hold its objects, which come up empty. To
 call what is not in the table, as code in a pickle must, is refused by its name all the same.
+
+Few bytes can also ask for endless work: a tuple that holds one tuple twice, forty levels deep, has
+2**40 items to whoever hashes or prints it. So a key is measured before it is hashed, and messages
+show a value by `one_line.short`.
 """
 
+import itertools
 import pickle
-import pickletools
+import struct
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, NoReturn, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO, ClassVar, NoReturn, Self
 
 import numpy as np
 
 from ddl_jax.errors import UserError
+from ddl_jax.interop.one_line import cut, short
 
-# What a damaged stream makes the C unpickler raise, whichever instruction it trips over.
+# What a damaged stream makes the unpickler raise, whichever instruction it trips over.
 _DAMAGED = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -34,7 +40,10 @@ _DAMAGED = (
     RecursionError,
     TypeError,
     ValueError,
+    struct.error,
 )
+# Of a key of a dict, nested ones counted; an optimizer's and a trainer's have a handful.
+_MOST_PARTS = 100
 
 
 class Constructor:
@@ -99,7 +108,7 @@ def load(
     scalars of bool, integer, float and complex types, and what `allowed` adds.
 
     Args:
-      file: open for reading, seekable.
+      file: open for reading; in memory, for a read of more than is there must cost nothing.
       path: the file's name, for messages.
       allowed: "module.name" to the function that stands in for it, or to a string where the file
         only mentions the name. Neither may return an object that can be told to run something.
@@ -119,26 +128,71 @@ def load(
         with warnings.catch_warnings():
             # A damaged text may hold an escape that Python warns of: the line below tells enough.
             warnings.simplefilter("ignore", DeprecationWarning)
-            _check_memo(file)
             return _Unpickler(file, path, names, placeholders, persistent_load, encoding).load()
     except UserError:
         raise
     except _DAMAGED as error:
         raise UserError(
-            f"{path}: the pickle in it is damaged ({error}): fetch or write the file again"
+            f"{path}: the pickle in it is damaged ({cut(error)}): fetch or write the file again"
         ) from error
 
 
-def _check_memo(file: BinaryIO) -> None:
-    """Refuses a pickle whose memo has holes: the C unpickler takes memory up to its last index."""
-    start = file.tell()
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
-            raise pickle.UnpicklingError(f"memo index {argument}")
-    file.seek(start)
+def check_keys(keys: Iterable[Any]) -> None:
+    """Refuses a key that takes long to hash."""
+    for key in keys:
+        parts, left = 0, [key]
+        while left and parts <= _MOST_PARTS:
+            part = left.pop()
+            parts += 1
+            if isinstance(part, tuple | frozenset):
+                left += itertools.islice(part, _MOST_PARTS)
+            elif isinstance(part, int):
+                parts += part.bit_length() // 64
+        if parts > _MOST_PARTS:
+            raise pickle.UnpicklingError(f"a key of more than {_MOST_PARTS} parts")
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler in Python: the one in C has no place to look at a key before its use,
+    and takes memory for every number below the highest of its memo.
+    """
+
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+
+    def _load_setitem(self) -> None:
+        check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def _load_setitems(self) -> None:
+        check_keys(self.stack[::2])  # all since the mark
+        super().load_setitems()
+
+    def _load_dict(self) -> None:
+        check_keys(self.stack[::2])
+        super().load_dict()
+
+    def _load_additems(self) -> None:
+        check_keys(self.stack)
+        super().load_additems()
+
+    def _load_frozenset(self) -> None:
+        check_keys(self.stack)
+        super().load_frozenset()
+
+    def _load_bytearray8(self) -> None:
+        # Python takes the memory before it reads, whatever length the file claims.
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch |= {
+        pickle.SETITEM[0]: _load_setitem,
+        pickle.SETITEMS[0]: _load_setitems,
+        pickle.DICT[0]: _load_dict,
+        pickle.ADDITEMS[0]: _load_additems,
+        pickle.FROZENSET[0]: _load_frozenset,
+        pickle.BYTEARRAY8[0]: _load_bytearray8,
+    }
+
     def __init__(self, file, path, names, placeholders, persistent_load, encoding):
         super().__init__(file, encoding=encoding)
         self._path = path
@@ -152,7 +206,7 @@ class _Unpickler(pickle.Unpickler):
             stand_in = self._names[full_name]
             return stand_in if isinstance(stand_in, str) else Constructor(stand_in)
         refusal = (
-            f"{self._path}: the pickle in it asks for {full_name!r}, which is not plain data; "
+            f"{self._path}: the pickle in it asks for {short(full_name)}, which is not plain data; "
             "refused, nothing was run: if you trust its source, save only its arrays there"
         )
         if self._placeholders is None:
@@ -177,7 +231,7 @@ class _Dtype:
         code = code.decode("ascii") if isinstance(code, bytes) else code
         dtype = np.dtype(code) if isinstance(code, str) else None
         if dtype is None or dtype.kind not in "biufc":
-            raise pickle.UnpicklingError(f"an array of type {_short(code)}")
+            raise pickle.UnpicklingError(f"an array of type {short(code)}")
         self.dtype = dtype
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -204,13 +258,8 @@ class _Array(np.ndarray):
 
 def _plain_dtype(dtype: Any) -> np.dtype:
     if not isinstance(dtype, _Dtype):
-        raise pickle.UnpicklingError(f"a type {_short(dtype)}")
+        raise pickle.UnpicklingError(f"a type {short(dtype)}")
     return dtype.dtype
-
-
-def _short(value: Any) -> str:
-    """A text, or the kind of anything else: a list in a list in a list may have no end as text."""
-    return repr(value[:40]) if isinstance(value, str | bytes) else type(value).__name__
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -232,7 +281,7 @@ def _from_buffer(data: Any, dtype: Any, shape: tuple[int, ...], order: str) -> n
 def _encode(text: str, encoding: str) -> bytes:
     # Python 3 writes bytes like this in protocol 2, and with no other encoding.
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in encoding {_short(encoding)}")
+        raise pickle.UnpicklingError(f"bytes in encoding {short(encoding)}")
     return text.encode("latin1")
 
 

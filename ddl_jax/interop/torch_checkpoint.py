@@ -23,6 +23,7 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import restricted_pickle
+from ddl_jax.interop.one_line import cut, short
 from ddl_jax.interop.open_file import opened
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -125,10 +126,10 @@ def _read(data: bytes, path: str) -> dict[str, np.ndarray]:
     arrays = {}
     for name, tensor in tensors.items():
         storage = tensor.storage
-        _check_bounds(tensor, f"{path}: tensor {name!r}")
+        _check_bounds(tensor, f"{path}: tensor {short(name)}")
         # Before reading: a compressed or mistaken entry must not fill the memory.
         if storage.size > len(data):
-            raise UserError(f"{path}: truncated, storage {storage.key!r} is not in it")
+            raise UserError(f"{path}: truncated, storage {short(storage.key)} is not in it")
         if storage not in storages:
             storages[storage] = read_storage(storage)
         arrays[name] = _to_array(tensor, storages[storage])
@@ -139,7 +140,7 @@ def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
     try:
         archive = zipfile.ZipFile(file)
     except DAMAGED_ARCHIVE as error:
-        raise UserError(f"{path}: truncated or damaged ({error}): fetch it again") from error
+        raise UserError(f"{path}: truncated or damaged ({cut(error)}): fetch it again") from error
     names = archive.namelist()
     prefix = next((n.removesuffix("data.pkl") for n in names if n.endswith("/data.pkl")), None)
     if prefix is None or f"{prefix}constants.pkl" in names:
@@ -151,9 +152,9 @@ def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
             if size is None or info.file_size == size:
                 return archive.read(info)
         except DAMAGED_ARCHIVE as error:
-            raise UserError(f"{path}: damaged ({error}): fetch it again") from error
+            raise UserError(f"{path}: damaged ({cut(error)}): fetch it again") from error
         raise UserError(
-            f"{path}: {entry} has {info.file_size} bytes, expected {size}: fetch it again"
+            f"{path}: {cut(entry)} has {info.file_size} bytes, expected {size}: fetch it again"
         )
 
     if f"{prefix}byteorder" in names and read_entry("byteorder") != b"little":
@@ -181,14 +182,17 @@ def _open_stream(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
     for key in keys:
         positions[key] = position
         position += 8 + (storages[key].size if key in storages else 0)
+    end = file.seek(0, os.SEEK_END)
 
     def read_storage(storage: _Storage) -> bytes:
-        if storage.key not in positions:
-            raise UserError(f"{path}: damaged, storage {storage.key!r} is not in it")
+        if positions.get(storage.key, end) >= end:
+            raise UserError(f"{path}: damaged, storage {short(storage.key)} is not in it")
         file.seek(positions[storage.key])
         count, numbers = file.read(8), file.read(storage.size)
         if count != storage.count.to_bytes(8, "little") or len(numbers) != storage.size:
-            raise UserError(f"{path}: truncated or damaged, {storage.key!r} is cut: fetch it again")
+            raise UserError(
+                f"{path}: truncated or damaged, {short(storage.key)} is cut: fetch it again"
+            )
         return numbers
 
     return contents, read_storage
@@ -205,7 +209,7 @@ def _load_pickle(file: BinaryIO, path: str, storages: dict[str, _Storage] | None
                     if storages is not None:
                         storages[key] = found
                     return found
-        raise UserError(f"{path}: a storage this reader does not know, {pid!r}: {_RESAVE}")
+        raise UserError(f"{path}: a storage this reader does not know, {short(pid)}: {_RESAVE}")
 
     return restricted_pickle.load(
         file,
@@ -224,6 +228,12 @@ class _Dict(dict):
 
     def __setstate__(self, state: Any) -> None:
         pass
+
+
+def _ordered_dict(pairs: Any = ()) -> _Dict:
+    items = [(key, value) for key, value in pairs]
+    restricted_pickle.check_keys(key for key, _ in items)
+    return _Dict(items)
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
@@ -252,7 +262,7 @@ _UNREAD = (
 )
 
 _ALLOWED: dict[str, Callable[..., Any] | str] = {
-    "collections.OrderedDict": _Dict,
+    "collections.OrderedDict": _ordered_dict,
     **dict.fromkeys(_UNREAD, restricted_pickle.Placeholder),
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
@@ -267,12 +277,12 @@ def _state_dict(contents: Any, path: str) -> dict[str, _Tensor]:
             contents = contents[key]
     if isinstance(contents, restricted_pickle.Placeholder):
         what = contents.named or "an object"
-        raise UserError(f"{path}: holds {what}, no state dict: {_RESAVE}")
+        raise UserError(f"{path}: holds {cut(what)}, no state dict: {_RESAVE}")
     if not isinstance(contents, dict) or not contents:
         raise UserError(f"{path}: holds no state dict: {_RESAVE}")
     for name, tensor in contents.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            raise UserError(f"{path}: {name!r} is not a tensor: {_RESAVE}")
+            raise UserError(f"{path}: {short(name)} is not a tensor: {_RESAVE}")
     if all(name.startswith("module.") for name in contents):
         return {name.removeprefix("module."): tensor for name, tensor in contents.items()}
     return contents
@@ -290,8 +300,9 @@ def _check_bounds(tensor: _Tensor, what: str) -> None:
         sane = last < storage.count
     if not sane:
         raise UserError(
-            f"{what} of shape {shape} and strides {strides} at {offset} reaches outside its "
-            f"storage of {storage.count} numbers: damaged, fetch the file again"
+            f"{what} of shape {short(shape)} and strides {short(strides)} at {short(offset)} "
+            f"reaches outside its storage of {short(storage.count)} numbers: damaged, fetch the "
+            "file again"
         )
 
 

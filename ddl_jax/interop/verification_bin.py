@@ -11,6 +11,7 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import restricted_pickle
+from ddl_jax.interop.one_line import short
 from ddl_jax.interop.open_file import opened
 
 
@@ -111,5 +112,4 @@ def _kind(value: Any) -> str:
     """What to call something unexpected."""
     if isinstance(value, np.ndarray):
         return f"an array {value.dtype}{list(value.shape)}"
-    # The text of a list that holds itself twice, on many levels, would fill the memory.
-    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else repr(value)
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else short(value)

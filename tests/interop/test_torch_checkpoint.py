@@ -168,6 +168,37 @@ def test_storages_are_as_long_as_they_say(tmp_path):
     assert "torch.QuantizedStorage" in refusal(path)
 
 
+# The tuple (1, 1), the tuple of two of it, and so on: 2**40 numbers to who prints or hashes it.
+NESTED = b"K\x01" + b"2\x86" * 40
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        NESTED + b"Q",
+        b"}" + NESTED + b"Ns",
+        b"}U\x0astate_dict}" + NESTED + b"Nss",
+        b"ccollections\nOrderedDict\n]]" + NESTED + b"aNaa\x85R",
+        b"cpkg\nName\x1b[31m" + b"x" * 5000 + b"\n)\x81",
+        b"}U\x09\x1b[31m\nfoo" + b"Ns",
+        b"}(X" + (5000).to_bytes(4, "little") + b"n" * 5000 + b"Nu",
+    ],
+)
+def test_what_a_message_shows_is_short_and_one_line(contents, tmp_path):
+    path = tmp_path / "weights.pt"
+    write_zip(path, {"data.pkl": b"\x80\x02" + contents + b"."})
+    message = refusal(path)
+    assert message.isprintable() and len(message) < len(str(path)) + 400
+
+
+def test_numbers_too_long_to_print_are_refused(tmp_path):
+    path = tmp_path / "weights.pt"
+    write_tensor(path, 10**6000, (6,), (1,))
+    assert "reaches outside its storage" in refusal(path)
+    write_tensor(path, 0, (6,), (1,), count=10**6000)
+    assert "truncated" in refusal(path)
+
+
 class Runs:
     """Pickles to a call of `function`."""
 
@@ -269,6 +300,8 @@ def test_a_whole_module_is_told_from_its_state_dict(tmp_path):
     path = tmp_path / "module.pt"
     write_zip(path, {"data.pkl": pickle.dumps(argparse.Namespace(fc=1), 2)})
     assert "holds argparse.Namespace, no state dict: save it again" in refusal(path)
+    write_zip(path, {"data.pkl": b"\x80\x02cpkg\nA\rB\x1b\n)\x81."})
+    assert r"holds pkg.A\rB\x1b, no state dict" in refusal(path)
     write_zip(path, {"data.pkl": pickle.dumps({"fc": argparse.Namespace()}, 2)})
     assert "'fc' is not a tensor" in refusal(path)
 
