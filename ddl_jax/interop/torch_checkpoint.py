@@ -30,6 +30,8 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _STREAM_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 _RESAVE = "save it again with torch.save(model.state_dict(), path)"
 
+_MOST_AXES = 64  # as in torch
+
 # What zipfile raises, NotImplementedError and UnicodeDecodeError among their subclasses.
 DAMAGED_ARCHIVE = (
     LookupError,
@@ -89,7 +91,8 @@ def read_torch_checkpoint(path: epath.PathLike) -> dict[str, np.ndarray]:
       path: of the file.
 
     Returns:
-      Arrays by name; bfloat16 ones are in JAX's own NumPy type.
+      Arrays by name, read-only, for they share what the file shares; bfloat16 ones are in JAX's own
+      NumPy type.
 
     Raises:
       UserError: a file that cannot be read, no checkpoint, a damaged one, or one that wants
@@ -123,14 +126,15 @@ def _read(data: bytes, path: str) -> dict[str, np.ndarray]:
 
     # By the whole description: one key under two counts must not lend the longer its bounds.
     storages: dict[_Storage, bytes] = {}
-    arrays = {}
+    arrays, room = {}, len(data)
     for name, tensor in tensors.items():
         storage = tensor.storage
         _check_bounds(tensor, f"{path}: tensor {short(name)}")
-        # Before reading: a compressed or mistaken entry must not fill the memory.
-        if storage.size > len(data):
-            raise UserError(f"{path}: truncated, storage {short(storage.key)} is not in it")
         if storage not in storages:
+            room -= storage.size  # a file is as long as its storages, or they are not in it
+            if room < 0:
+                key = short(storage.key)
+                raise UserError(f"{path}: truncated, storage {key} is not in it: fetch it again")
             storages[storage] = read_storage(storage)
         arrays[name] = _to_array(tensor, storages[storage])
     return arrays
@@ -141,7 +145,7 @@ def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
         archive = zipfile.ZipFile(file)
     except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: truncated or damaged ({cut(error)}): fetch it again") from error
-    names = archive.namelist()
+    names, length = archive.namelist(), file.seek(0, os.SEEK_END)
     prefix = next((n.removesuffix("data.pkl") for n in names if n.endswith("/data.pkl")), None)
     if prefix is None or f"{prefix}constants.pkl" in names:
         raise UserError(f"{path}: a zip file, but no checkpoint of tensors: {_RESAVE}")
@@ -149,6 +153,9 @@ def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
     def read_entry(entry: str, size: int | None = None) -> bytes:
         try:
             info = archive.getinfo(prefix + entry)
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > length:
+                # Some bytes could stand for any amount of memory; torch compresses nothing.
+                raise UserError(f"{path}: {cut(entry)} is compressed or cut: {_RESAVE}")
             if size is None or info.file_size == size:
                 return archive.read(info)
         except DAMAGED_ARCHIVE as error:
@@ -243,6 +250,12 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
+def _size(numbers: Any = ()) -> tuple[int, ...]:
+    if not isinstance(numbers, tuple | list) or len(numbers) > _MOST_AXES:
+        raise pickle.UnpicklingError("a size that is none")
+    return tuple(numbers)
+
+
 def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return data
 
@@ -266,7 +279,7 @@ _ALLOWED: dict[str, Callable[..., Any] | str] = {
     **dict.fromkeys(_UNREAD, restricted_pickle.Placeholder),
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch.Size": tuple,
+    "torch.Size": _size,
     **{f"torch.{kind}": kind for kind in STORAGE_DTYPES},
 }
 
@@ -290,8 +303,8 @@ def _state_dict(contents: Any, path: str) -> dict[str, _Tensor]:
 
 def _check_bounds(tensor: _Tensor, what: str) -> None:
     storage, offset, shape, strides = tensor
-    # torch has no more than 64 axes either, and no step that int64 cannot hold.
-    sane = len(shape) == len(strides) <= 64 and min((offset, *shape, *strides)) >= 0
+    # No step that int64 cannot hold.
+    sane = len(shape) == len(strides) <= _MOST_AXES and min((offset, *shape, *strides)) >= 0
     sane = sane and max((offset, *shape, *strides)) < 2**56
     # Strides of zero would let a few numbers in the file stand for any amount of memory.
     sane = sane and math.prod(shape) <= storage.count
@@ -312,4 +325,5 @@ def _to_array(tensor: _Tensor, numbers: bytes) -> np.ndarray:
         return np.zeros(tensor.shape, dtype)
     flat = np.frombuffer(numbers, dtype)[tensor.offset :]
     strides = [step * dtype.itemsize for step in tensor.strides]
-    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides).copy()
+    # No copy: many names may share a storage, as tied weights do.
+    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides)

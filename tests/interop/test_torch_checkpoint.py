@@ -3,6 +3,7 @@
 import argparse
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import jax.numpy as jnp
@@ -197,6 +198,50 @@ def test_numbers_too_long_to_print_are_refused(tmp_path):
     assert "reaches outside its storage" in refusal(path)
     write_tensor(path, 0, (6,), (1,), count=10**6000)
     assert "truncated" in refusal(path)
+
+
+def peak_of(call, *args):
+    """The most memory, in bytes, that a call took at a time."""
+    tracemalloc.start()
+    try:
+        call(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("entry", ["data.pkl", "byteorder", "data/0"])
+def test_nothing_compressed_is_unpacked(entry, tmp_path):
+    path = tmp_path / "weights.pt"
+    entries = {"data.pkl": tensor_pickle(0, (6,), (1,)), "byteorder": b"little", "data/0": SIX}
+    entries[entry] += bytes(50_000_000)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            kind = zipfile.ZIP_DEFLATED if name == entry else zipfile.ZIP_STORED
+            archive.writestr(f"archive/{name}", data, kind)
+    assert path.stat().st_size < 100_000
+    assert peak_of(refusal, path) < 5_000_000
+    assert f"{entry} is compressed or cut: save it again with torch.save" in refusal(path)
+
+
+def test_a_shared_storage_is_there_once(tmp_path):
+    path, numbers = tmp_path / "weights.pt", np.arange(250_000, dtype=np.float32)
+    one = [tensor_pickle(0, (250_000,), (1,), count=250_000, name=b"n%d" % n) for n in range(200)]
+    # One "PROTO } (" before all items, one "u." behind them.
+    together = one[0][:4] + b"".join(data[4:-2] for data in one) + b"u."
+    write_zip(path, {"data.pkl": together, "data/0": numbers.tobytes()})
+    assert peak_of(read_torch_checkpoint, path) < 10 * numbers.nbytes
+    arrays = read_torch_checkpoint(path)
+    assert len(arrays) == 200
+    np.testing.assert_array_equal(arrays["n199"], numbers)
+
+
+def test_one_storage_is_not_read_in_every_type(tmp_path):
+    path = tmp_path / "weights.pt"
+    kinds = [b"FloatStorage", b"IntStorage"]
+    one = [tensor_pickle(0, (1000,), (1,), count=1000, name=k, kind=k) for k in kinds]
+    write_zip(path, {"data.pkl": one[0][:-2] + one[1][4:], "data/0": bytes(4000)})
+    assert "storage '0' is not in it" in refusal(path)
 
 
 class Runs:
