@@ -19,6 +19,7 @@ _KINDS = {
         "mean": "running_mean",
         "var": "running_var",
     },
+    "BatchNorm without scale": {"mean": "running_mean", "var": "running_var"},
 }
 
 

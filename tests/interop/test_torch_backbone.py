@@ -20,6 +20,7 @@ from ddl_jax.interop import (
     read_torch_checkpoint,
     recognise_torch_backbone,
     save_torch_backbone,
+    torch_backbone,
     write_torch_checkpoint,
 )
 from ddl_jax.interop.torch_names import naming_of
@@ -277,6 +278,43 @@ def test_unknown_names_are_read_by_the_order_of_the_layers(golden, mobilefacenet
         wanted = load_torch_backbone(known, name, input_size=size)
         found = load_torch_backbone(unknown, name, input_size=size)
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def tensors_of(keys):
+    """What `name:shape` says, without memory for it."""
+    split = (str(key).partition(":")[::2] for key in keys)
+    return {
+        name: np.broadcast_to(np.float32(0), [int(n) for n in shape.split("x") if n])
+        for name, shape in split
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def by_order(name, state):
+    """For each variable of a backbone the tensor at its place in `state`, by our path."""
+    order = torch_backbone._expected_variables(name, None, (112, 112))
+    known = {path: naming_of(name).tensor(path[1:]) for path in order}
+    hidden = dict(zip(state, renamed(state), strict=True))
+    found = torch_backbone._find_names(naming_of(name), order, renamed(state), "x.pt")
+    return found, {path: hidden[tensor] for path, tensor in known.items()}
+
+
+# As a network applies its layers; a file may list them otherwise.
+@pytest.mark.parametrize(
+    "name, file, key",
+    [
+        ("ir_18", "backbones", "tface_ir_18"),
+        ("ir_se_50", "backbones", "tface_ir_se_50"),
+        ("mbf", "backbones", "insightface_mbf"),
+        ("mobilefacenet_relu6", "mobilefacenets", "mobilefacenet_relu6"),
+    ],
+)
+def test_unknown_names_are_read_in_the_order_of_application(name, file, key, request):
+    theirs = tensors_of(request.getfixturevalue(file)[f"{key}_keys"])
+    order = torch_backbone._expected_variables(name, None, (112, 112))
+    applied = [naming_of(name).tensor(path[1:]) for path in order]
+    found, wanted = by_order(name, {tensor: theirs[tensor] for tensor in applied})
+    assert found == wanted
 
 
 def test_unknown_names_are_refused_at_the_first_layer_that_does_not_fit(mobilefacenets, tmp_path):
