@@ -69,8 +69,8 @@ def read_torch_backbone(
       path: a `.pt`, `.pth` or `.ckpt` file. Tensors are found by the names of the backbone's
         authors (insightface's arcface_torch for `iresnet*` and `mbf*`, MagFace for
         `magface_iresnet*`, TFace, AdaFace and CVLface for `ir_*`), behind the prefixes of
-        `torch_origin`, or, where most of its names are unknown, by the order of the layers, their
-        kinds and shapes (not `ir_*`, whose files list the last layers first).
+        `torch_origin`, or, where most of its names are unknown, by the order of the layers (as they
+        are applied, or as their authors' files list them), their kinds and shapes.
       name: of the backbone, as in `create_backbone`; None for the one whose names the file has.
       input_size: `(height, width)` the network was made for; its last layers depend on them. A
         MobileFaceNet's file tells height and width of its last map, an IResNet's the product alone:
@@ -200,7 +200,10 @@ def _find_names(
     known = {path: naming.tensor(path[1:]) for path in expected}
     present = set(known.values()) & set(tensors)
     if 2 * len(present) < min(len(known), len(tensors)):
-        return names_by_order(list(expected), tensors, where)
+        orders = [list(expected)]
+        if naming.registered:
+            orders.append(sorted(expected, key=lambda path: naming.place(path[1:])))
+        return names_by_order(orders, tensors, where)
     for problem, names in (
         ("has no", set(known.values()) - present),
         ("also has", set(tensors) - present),

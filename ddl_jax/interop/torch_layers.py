@@ -1,7 +1,7 @@
 """PyTorch weights under names that nobody knows: layer for layer, in order, by kind and shape."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ _KINDS = {
     "BatchNorm without scale": {"mean": "running_mean", "var": "running_var"},
 }
 
+_Path = tuple[str, ...]
+
 
 class _Layer(NamedTuple):
     name: str
@@ -29,38 +31,52 @@ class _Layer(NamedTuple):
 
 
 def names_by_order(
-    ours: list[tuple[str, ...]], theirs: Mapping[str, np.ndarray], where: str
-) -> dict[tuple[str, ...], str]:
+    orders: Sequence[Sequence[_Path]], theirs: Mapping[str, np.ndarray], where: str
+) -> dict[_Path, str]:
     """For each of our paths the tensor that stands at its place: the n-th layer is the n-th layer.
 
+    Kinds are compared, here, and shapes, by the caller: between layers of one kind and one shape
+    the order is all there is to go by.
+
     Args:
-      ours: paths `(collection, module, ..., leaf)`, layers in the order in which they are applied.
+      orders: our paths `(collection, module, ..., leaf)`, layers in each order in which a file may
+        have them; the first that fits is taken.
       theirs: a state dict in the order of its registration, without counters.
       where: what does not fit, for the error.
 
     Raises:
-      UserError: names the first layers that differ in kind or number.
+      UserError: names the first layers that differ in kind or number, in the order that fits
+        furthest.
     """
-    wanted = _layers([(".".join(path[1:-1]), path[-1], path) for path in ours])
     found = _layers([(*name.rpartition(".")[::2], name) for name in theirs])
-    names = {}
+    furthest = (-1, "")
+    for ours in orders:
+        wanted = _layers([(".".join(path[1:-1]), path[-1], path) for path in ours])
+        names, differs = _pair(wanted, found, theirs)
+        if not differs:
+            return names
+        furthest = max(furthest, (len(names), differs), key=lambda problem: problem[0])
+    raise UserError(
+        f"{where}: its names are unknown, and in order of layers {furthest[1]}: check the "
+        "network's name"
+    )
+
+
+def _pair(
+    wanted: list[_Layer], found: list[_Layer], theirs: Mapping[str, np.ndarray]
+) -> tuple[dict[_Path, str], str]:
+    """The tensors of the layers that fit, one after the other, and what the first other one is."""
+    names: dict[_Path, str] = {}
     for number, (our, their) in enumerate(itertools.zip_longest(wanted, found), 1):
         if our is None or their is None:
             more, layer = ("no", our) if their is None else ("another", their)
-            differs = f"it has {more} layer {layer.name!r} as number {number}"
-        else:
-            kind, other = _our_kind(our), _their_kind(their, theirs)
-            if kind == other:
-                names |= {
-                    our.leaves[leaf]: their.leaves[torch] for leaf, torch in _KINDS[kind].items()
-                }
-                continue
-            differs = f"number {number}, {their.name!r}, is a {other}, but {our.name!r} a {kind}"
-        raise UserError(
-            f"{where}: its names are unknown, and in order of layers {differs}: check the "
-            "network's name"
-        )
-    return names
+            return names, f"it has {more} layer {layer.name!r} as number {number}"
+        kind, other = _our_kind(our), _their_kind(their, theirs)
+        if kind != other:
+            told = f"number {number}, {their.name!r}, is a {other}, but {our.name!r} a {kind}"
+            return names, told
+        names |= {our.leaves[leaf]: their.leaves[torch] for leaf, torch in _KINDS[kind].items()}
+    return names, ""
 
 
 def _layers(tensors: list[tuple[str, str, object]]) -> list[_Layer]:

@@ -22,10 +22,13 @@ class Naming(NamedTuple):
     Attributes:
       module: our module's path below "params" or "batch_stats" to theirs.
       linear: our modules that are `nn.Linear` there; other matrices are 1x1 convolutions.
+      registered: parts of the names, in the order in which a file lists them; empty where that is
+        the order in which the layers are applied.
     """
 
     module: Callable[[tuple[str, ...]], str]
     linear: tuple[str, ...] = ()
+    registered: tuple[str, ...] = ()
 
     def tensor(self, path: tuple[str, ...]) -> str:
         """The name of a tensor.
@@ -34,6 +37,17 @@ class Naming(NamedTuple):
         'layer1.0.downsample.0.weight'
         """
         return f"{self.module(path[:-1])}.{_LEAF[path[-1]]}"
+
+    def place(self, path: tuple[str, ...]) -> list[tuple[bool, int]]:
+        """By which layers sort as a file lists them; layers of one place as they are applied."""
+
+        def place_of(part: str) -> tuple[bool, int]:
+            if part.isdecimal():
+                return False, int(part)
+            known = part in self.registered
+            return True, self.registered.index(part) if known else len(self.registered)
+
+        return [place_of(part) for part in self.module(path[:-1]).split(".")]
 
 
 def _iresnet(path: tuple[str, ...]) -> str:
@@ -62,6 +76,7 @@ _IR = {
     "fc": "output_layer.3",
     "features": "output_layer.4",
 }
+_IR_REGISTERED = ("input_layer", "output_layer", "body", "shortcut_layer", "res_layer")
 
 
 def _ir(depths: tuple[int, ...]) -> Naming:
@@ -71,7 +86,7 @@ def _ir(depths: tuple[int, ...]) -> Naming:
         stage, index = map(int, path[0].removeprefix("layer").split("_"))
         return f"body.{sum(depths[: stage - 1]) + index}.{_IR_BLOCK[path[1:]]}"
 
-    return Naming(module, linear=("fc",))
+    return Naming(module, linear=("fc",), registered=_IR_REGISTERED)
 
 
 # MobileFaceNet, the ReLU6 form: blocks are MobileNetV2's, two Sequentials deep.
@@ -95,6 +110,10 @@ _RELU6 = {
     ("embedding",): "conv3",
     ("features",): "bn",
 }
+_RELU6_REGISTERED = (
+    *("conv1", "dw_conv", "conv2", "gdconv", "conv3"),
+    *("depthwise", "pointwise", "bn1", "bn2", "bn", "features"),
+)
 # The PReLU form: a block is one Sequential of convolution, BatchNorm, PReLU three times over.
 _PRELU = {
     **{
@@ -117,13 +136,15 @@ _PRELU = {
 }
 
 
-def _mobilefacenet(table: dict[tuple[str, ...], str], blocks: str) -> Naming:
+def _mobilefacenet(
+    table: dict[tuple[str, ...], str], blocks: str, registered: tuple[str, ...] = ()
+) -> Naming:
     def module(path: tuple[str, ...]) -> str:
         if path[0].startswith("block_"):
             return f"{blocks}.{path[0].removeprefix('block_')}.{table[path[1:]]}"
         return table[path]
 
-    return Naming(module)
+    return Naming(module, registered=registered)
 
 
 # insightface's form: a list of layers, of single blocks and of runs of residual ones.
@@ -162,7 +183,7 @@ def naming_of(name: str) -> Naming:
     if name == "mobilefacenet":
         return _mobilefacenet(_PRELU, "blocks")
     if name == "mobilefacenet_relu6":
-        return _mobilefacenet(_RELU6, "features")
+        return _mobilefacenet(_RELU6, "features", _RELU6_REGISTERED)
     if name.startswith("mbf"):
         return _mbf(create_backbone(name))
     if name.startswith("ir_"):

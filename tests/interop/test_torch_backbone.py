@@ -299,7 +299,7 @@ def by_order(name, state):
     return found, {path: hidden[tensor] for path, tensor in known.items()}
 
 
-# As a network applies its layers; a file may list them otherwise.
+@pytest.mark.parametrize("order", ["of application", "of the file"])
 @pytest.mark.parametrize(
     "name, file, key",
     [
@@ -309,12 +309,21 @@ def by_order(name, state):
         ("mobilefacenet_relu6", "mobilefacenets", "mobilefacenet_relu6"),
     ],
 )
-def test_unknown_names_are_read_in_the_order_of_application(name, file, key, request):
-    theirs = tensors_of(request.getfixturevalue(file)[f"{key}_keys"])
-    order = torch_backbone._expected_variables(name, None, (112, 112))
-    applied = [naming_of(name).tensor(path[1:]) for path in order]
-    found, wanted = by_order(name, {tensor: theirs[tensor] for tensor in applied})
+def test_unknown_names_are_read_in_either_order(name, file, key, order, request):
+    state = tensors_of(request.getfixturevalue(file)[f"{key}_keys"])
+    if order == "of application":
+        paths = torch_backbone._expected_variables(name, None, (112, 112))
+        state = {tensor: state[tensor] for tensor in (naming_of(name).tensor(p[1:]) for p in paths)}
+    found, wanted = by_order(name, state)
     assert found == wanted
+
+
+def test_a_file_of_ir_18_under_unknown_names_gives_its_numbers(backbones, tmp_path):
+    weights, path = backbone_weights(backbones["tface_ir_18_keys"]), tmp_path / "weights.pt"
+    write_torch_checkpoint(path, weights)
+    wanted = load_torch_backbone(path, "ir_18")
+    write_torch_checkpoint(path, renamed(weights))
+    jax.tree.map(np.testing.assert_array_equal, load_torch_backbone(path, "ir_18"), wanted)
 
 
 def test_unknown_names_are_refused_at_the_first_layer_that_does_not_fit(mobilefacenets, tmp_path):
