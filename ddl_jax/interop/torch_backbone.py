@@ -11,10 +11,11 @@ from etils import epath
 from flax import traverse_util
 
 from ddl_jax.errors import UserError
+from ddl_jax.interop.one_line import short
 from ddl_jax.interop.torch_checkpoint import read_hashed_checkpoint, read_torch_checkpoint
 from ddl_jax.interop.torch_layers import names_by_order
 from ddl_jax.interop.torch_names import Naming, naming_of
-from ddl_jax.interop.torch_origin import Origin, find_origin, network_of
+from ddl_jax.interop.torch_origin import Origin, find_origin, network_of, network_prefixes
 from ddl_jax.interop.torch_writer import write_torch_checkpoint
 from ddl_jax.models import create_backbone
 
@@ -68,9 +69,9 @@ def read_torch_backbone(
     Args:
       path: a `.pt`, `.pth` or `.ckpt` file. Tensors are found by the names of the backbone's
         authors (insightface's arcface_torch for `iresnet*` and `mbf*`, MagFace for
-        `magface_iresnet*`, TFace, AdaFace and CVLface for `ir_*`), behind the prefixes of
-        `torch_origin`, or, where most of its names are unknown, by the order of the layers (as they
-        are applied, or as their authors' files list them), their kinds and shapes.
+        `magface_iresnet*`, TFace, AdaFace and CVLface for `ir_*`) behind any prefix, and what is
+        behind none left out; or, where most of its names are unknown, by the order of the layers
+        (as they are applied, or as their authors' files list them), their kinds and shapes.
       name: of the backbone, as in `create_backbone`; None for the one whose names the file has.
       input_size: `(height, width)` the network was made for; its last layers depend on them. A
         MobileFaceNet's file tells height and width of its last map, an IResNet's the product alone:
@@ -85,7 +86,7 @@ def read_torch_backbone(
     """
     arrays, sha256 = read_hashed_checkpoint(path)
     state = {tensor: value for tensor, value in arrays.items() if not tensor.endswith(_COUNTER)}
-    origin = find_origin(state)
+    origin = _find_origin(state, path)
     tensors = _own(state, origin)
     if name is None:
         name = _recognise(arrays, origin, path)
@@ -179,8 +180,19 @@ def recognise_torch_backbone(path: epath.PathLike) -> tuple[str, Origin]:
       UserError: it is no checkpoint, or no backbone has such names.
     """
     state = read_torch_checkpoint(path)
-    origin = find_origin(state)
+    origin = _find_origin(state, path)
     return _recognise(state, origin, path), origin
+
+
+def _find_origin(state: dict[str, np.ndarray], path: epath.PathLike) -> Origin:
+    prefixes = network_prefixes(state)
+    if len(prefixes) > 1:
+        told = " and ".join(map(short, sorted(prefixes)))
+        raise UserError(
+            f"{os.fspath(path)}: it holds {len(prefixes)} networks, behind {told}: save the state "
+            "dict of one alone"
+        )
+    return find_origin(state)
 
 
 def _recognise(state: dict[str, np.ndarray], origin: Origin, path: epath.PathLike) -> str:
@@ -188,7 +200,7 @@ def _recognise(state: dict[str, np.ndarray], origin: Origin, path: epath.PathLik
     if not name:
         raise UserError(
             f"{os.fspath(path)}: its names are of no network known here, the first is "
-            f"{next(iter(state))!r}: give --network=NAME to read it layer by layer"
+            f"{short(next(iter(state)))}: give --network=NAME to read it layer by layer"
         )
     return name
 

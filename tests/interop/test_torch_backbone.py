@@ -128,6 +128,12 @@ WRAPPED = [
     ("net.", [], "iresnet18", "", "iresnet18"),
     ("features.", [], "tface_ir_18", "", "ir_18"),
     ("model.", [], "insightface_mbf", "", "mbf"),
+    # Trainers of anybody's, compiled and wrapped.
+    ("backbone.", ["head.weight"], "tface_ir_18", "", "ir_18"),
+    ("model.module.", [], "tface_ir_18", "", "ir_18"),
+    ("module._orig_mod.", [], "tface_ir_18", "", "ir_18"),
+    ("net.backbone.module._orig_mod.", ["loss.weight"], "iresnet18", "", "iresnet18"),
+    ("student.", ["projector.weight"], "insightface_mbf", "", "mbf"),
 ]
 
 
@@ -156,6 +162,20 @@ def test_the_projects_are_known_by_their_prefixes_and_networks(
         prefix = prefix.removeprefix("module.")
         assert theirs.startswith(prefix) and weights[theirs.removeprefix(prefix)].shape == shape
         assert f"{theirs} {shape} -> {ours}" in found.report()
+
+
+def test_a_file_of_two_networks_is_refused(backbones, tmp_path):
+    path, weights = tmp_path / "both.pt", tensors_of(backbones["insightface_mbf_keys"])
+    both = {
+        f"{side}.{name}": value
+        for side in ("student", "teacher")
+        for name, value in weights.items()
+    }
+    write_torch_checkpoint(path, both)
+    told = refusal(load_torch_backbone, path, "mbf")
+    assert "it holds 2 networks, behind 'student.' and 'teacher.': save the state dict of" in told
+    with pytest.raises(UserError, match="it holds 2 networks"):
+        recognise_torch_backbone(path)
 
 
 def test_a_network_under_another_projects_prefix_may_be_magfaces(golden, tmp_path):
