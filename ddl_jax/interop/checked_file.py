@@ -1,6 +1,5 @@
 """A file of weights that appears only if it embeds as the network that it was made of."""
 
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
-from ddl_jax.files import replacing
+from ddl_jax.interop.whole_file import check_target, written
 from ddl_jax.models import ModelCard
 
 LOWEST_COSINE = 0.9999
@@ -68,19 +67,6 @@ def check_pixels(images: Any, card: ModelCard) -> None:
         )
 
 
-def check_target(path: epath.PathLike) -> None:
-    """Refuses a path where no file can be put.
-
-    Raises:
-      UserError: it is a directory, or in none.
-    """
-    path = epath.Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a directory; give the name of a file")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no directory {os.fspath(path.parent)!r}; make it first")
-
-
 def write_checked(
     path: epath.PathLike,
     write: Callable[[epath.Path], None],
@@ -110,12 +96,9 @@ def write_checked(
     check_target(path)
     if images is not None:
         check_pixels(images, card)
-    try:
-        with replacing(path) as temporary:
-            write(temporary)
-            return _compare(read(temporary), embed, card, images, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    with written(path) as temporary:
+        write(temporary)
+        return _compare(read(temporary), embed, card, images, path)
 
 
 def _compare(

@@ -17,6 +17,7 @@ from ddl_jax.interop.torch_layers import names_by_order
 from ddl_jax.interop.torch_names import Naming, naming_of
 from ddl_jax.interop.torch_origin import Origin, find_origin, network_of, network_prefixes
 from ddl_jax.interop.torch_writer import write_torch_checkpoint
+from ddl_jax.interop.whole_file import check_target
 from ddl_jax.models import create_backbone
 
 # PyTorch counts batches beside every running mean; with a fixed momentum nothing uses the count.
@@ -232,19 +233,16 @@ def save_torch_backbone(path: epath.PathLike, name: str, variables: dict[str, An
     """Writes a backbone as a PyTorch state dict that its authors' code loads, without PyTorch.
 
     Args:
-      path: of the `.pt` file, overwritten.
+      path: of the `.pt` file, which is replaced; whole or not at all.
       name: of the backbone, as in `create_backbone`.
       variables: `{"params": ..., "batch_stats": ...}` of that backbone.
 
     Raises:
-      UserError: `variables` are not those of the backbone.
+      UserError: `variables` are not those of the backbone, or the file cannot be written.
     """
+    check_target(path)
     flat = traverse_util.flatten_dict(dict(variables))
-    expected = _expected_variables(name, None, (112, 112))
-    if set(flat) != set(expected) or any(
-        np.ndim(value) != expected[key].ndim for key, value in flat.items()
-    ):
-        raise UserError(f"the variables are not those of {name}: check the network's name")
+    expected = _check_variables(flat, name)
     naming, state = naming_of(name), {}
     for path_in_flax in expected:
         torch_key = naming.tensor(path_in_flax[1:])
@@ -254,6 +252,31 @@ def save_torch_backbone(path: epath.PathLike, name: str, variables: dict[str, An
             counter = torch_key.replace("running_mean", _COUNTER)
             state[counter] = np.zeros((), np.int64)
     write_torch_checkpoint(path, state)
+
+
+def _check_variables(flat: dict[_Path, Any], name: str) -> dict[_Path, jax.ShapeDtypeStruct]:
+    """Refuses what are no variables of the backbone -> those it has, in the order of its layers."""
+    mistake = f"the variables are not those of {name}: "
+    hint = ": check the network's name"
+    mean = np.shape(flat.get(("batch_stats", "features", "mean"), 0))
+    size = mean[0] if len(mean) == 1 else None
+    expected = _expected_variables(name, size, (112, 112))
+    for told, paths in (
+        ("no", expected.keys() - flat.keys()),
+        ("another", flat.keys() - expected.keys()),
+    ):
+        if paths:
+            raise UserError(f"{mistake}{told} {'/'.join(min(paths))!r}{hint}")
+    unlike = [path for path in expected if np.shape(flat[path]) != expected[path].shape]
+    # The size of the images decides some of the axes: those that another size changes.
+    other = _expected_variables(name, size, (224, 160)) if unlike else {}
+    for path in unlike:
+        shape, wanted = np.shape(flat[path]), expected[path].shape
+        axes = zip(shape, wanted, other[path].shape, strict=False)
+        if len(shape) != len(wanted) or any(n != a == b for n, a, b in axes):
+            told = f"{'/'.join(path)!r} has shape {shape}, expected {wanted}"
+            raise UserError(f"{mistake}{told}{hint}")
+    return expected
 
 
 def _expected_variables(

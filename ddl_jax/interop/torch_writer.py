@@ -10,17 +10,18 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop.torch_checkpoint import STORAGE_DTYPES
+from ddl_jax.interop.whole_file import written
 
 
 def write_torch_checkpoint(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays as a state dict that `torch.load(path)` reads, its `weights_only` included.
 
     Args:
-      path: of the file, overwritten.
+      path: of the file, which is replaced; whole or not at all.
       arrays: by name, of any type torch has.
 
     Raises:
-      UserError: an array of a type that torch has not.
+      UserError: an array of a type that torch has not, or a file that cannot be written.
     """
     kinds = {dtype: kind for kind, dtype in STORAGE_DTYPES.items()}
     stored = []
@@ -30,7 +31,11 @@ def write_torch_checkpoint(path: epath.PathLike, arrays: Mapping[str, np.ndarray
             raise UserError(f"{name}: torch has no tensors of type {array.dtype}")
         stored.append((name, kinds[array.dtype], array))
 
-    with epath.Path(path).open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+    with (
+        written(path) as temporary,
+        temporary.open("wb") as file,
+        zipfile.ZipFile(file, "w") as archive,
+    ):
         # ZipInfo instead of a name: its fixed date keeps equal weights equal files.
         def write_entry(entry: str, data: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(f"archive/{entry}"), data)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import restricted_pickle
 from ddl_jax.interop.one_line import short
 from ddl_jax.interop.open_file import opened
+from ddl_jax.interop.whole_file import written
 
 
 def read_verification_bin(path: str | os.PathLike) -> tuple[list[bytes], np.ndarray]:
@@ -69,14 +69,9 @@ def write_verification_bin(
     found = [_encoded(image, f"{name}: image {number}") for number, image in enumerate(images)]
     same = [_truth(value, f"{name}: issame of pair {pair}") for pair, value in enumerate(issame)]
     _check_lengths(name, len(found), len(same))
-    file = epath.Path(path)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with written(path) as file:
         # Protocol 4: bytes are bytes, and every Python 3 reads it.
-        temporary.write_bytes(pickle.dumps((found, same), protocol=4))
-        temporary.replace(file)
-    except OSError as error:
-        raise UserError(f"{name} cannot be written: {error.strerror or error}") from error
+        file.write_bytes(pickle.dumps((found, same), protocol=4))
 
 
 def _is_list(value: Any) -> bool:

@@ -11,8 +11,9 @@ from etils import epath
 from ddl_jax.data.read_images import read_images
 from ddl_jax.errors import UserError
 from ddl_jax.interop import export_stablehlo, load_torch_backbone, save_torch_backbone
-from ddl_jax.interop.checked_file import Checked, Embed, check_target, embedder, write_checked
+from ddl_jax.interop.checked_file import Checked, Embed, embedder, write_checked
 from ddl_jax.interop.stablehlo import PLATFORMS
+from ddl_jax.interop.whole_file import check_target
 from ddl_jax.models import ModelCard
 from ddl_jax.training.checkpoint import load_checkpoint
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import zipfile
 import zlib
 
 import jax
@@ -403,6 +404,55 @@ def test_refuses_another_network(iresnet18_file, tmp_path):
     for variables in ({"params": {}}, tiny_variables()):
         with pytest.raises(UserError, match="not those of iresnet18"):
             save_torch_backbone(tmp_path / "wrong.pt", "iresnet18", variables)
+
+
+def changed(variables, path, value):
+    flat = traverse_util.flatten_dict(variables)
+    return traverse_util.unflatten_dict({**flat, tuple(path.split("/")): value})
+
+
+@pytest.mark.parametrize(
+    "path, shape",
+    [
+        ("params/conv1/kernel", (3, 3, 3, 5)),
+        ("params/fc/kernel", (2048, 31)),
+        ("params/fc/kernel", (2048,)),
+        ("params/bn2/bias", (1,)),
+        ("batch_stats/features/var", (31,)),
+        ("batch_stats/features/mean", (31,)),
+        ("batch_stats/features/mean", ()),
+    ],
+)
+def test_saves_no_variables_of_another_shape(path, shape, tmp_path):
+    wrong, out = changed(tiny_variables(), path, np.zeros(shape, np.float32)), tmp_path / "x.pt"
+    with pytest.raises(UserError, match=r"not those of iresnet_tiny: '.*' has shape \("):
+        save_torch_backbone(out, "iresnet_tiny", wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_backbone_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    def save(path):
+        save_torch_backbone(path, "iresnet_tiny", tiny_variables())
+
+    for path, told in (("no/x.pt", "no directory"), (".", "is a directory; give the name of")):
+        with pytest.raises(UserError, match=told):
+            save(tmp_path / path)
+    with pytest.raises(UserError, match="cannot be written"):
+        save("/proc/x.pt")
+    out = tmp_path / "x.pt"
+    save(out)
+    before, write, calls = out.read_bytes(), zipfile.ZipFile.writestr, []
+
+    def write_some(*args):
+        calls.append(args)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        write(*args)
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", write_some)
+    with pytest.raises(KeyboardInterrupt):
+        save(out)
+    assert [out] == list(tmp_path.iterdir()) and out.read_bytes() == before
 
 
 def test_names_the_first_tensor_that_does_not_fit(tmp_path):
