@@ -11,6 +11,7 @@ _HOMES = {
     "RecordIOSource": "ddl_jax.data.recordio_source",
     "TorchWeights": "ddl_jax.interop.torch_backbone",
     "export_stablehlo": "ddl_jax.interop.stablehlo",
+    "export_torch": "ddl_jax.interop.torch_export",
     "load_stablehlo": "ddl_jax.interop.stablehlo",
     "load_torch_backbone": "ddl_jax.interop.torch_backbone",
     "read_torch_backbone": "ddl_jax.interop.torch_backbone",

@@ -232,6 +232,8 @@ def _find_names(
 def save_torch_backbone(path: epath.PathLike, name: str, variables: dict[str, Any]) -> None:
     """Writes a backbone as a PyTorch state dict that its authors' code loads, without PyTorch.
 
+    Names and shapes are checked; `export_torch` compares the embeddings as well.
+
     Args:
       path: of the `.pt` file, which is replaced; whole or not at all.
       name: of the backbone, as in `create_backbone`.

@@ -2,19 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
-import flax.linen as nn
-import numpy as np
 from etils import epath
 
 from ddl_jax.data.read_images import read_images
 from ddl_jax.errors import UserError
-from ddl_jax.interop import export_stablehlo, load_torch_backbone, save_torch_backbone
-from ddl_jax.interop.checked_file import Checked, Embed, embedder, write_checked
+from ddl_jax.interop import export_stablehlo, export_torch
 from ddl_jax.interop.stablehlo import PLATFORMS
 from ddl_jax.interop.whole_file import check_target
-from ddl_jax.models import ModelCard
 from ddl_jax.training.checkpoint import load_checkpoint
 
 # Of a file's name, to the format.
@@ -55,7 +50,7 @@ def export_workdir(
         platforms = PLATFORMS if platforms is None else platforms
         checked = export_stablehlo(out, module, variables, card, platforms=platforms, images=given)
     else:
-        checked = _export_torch(out, module, variables, card, given)
+        checked = export_torch(out, module, variables, card, images=given)
     return (
         f"{os.fspath(out)}: {card.network}, {card.embedding_size} numbers, lowest cosine "
         f"{checked.lowest_cosine:.6f} over {checked.random} random and {checked.given} given images"
@@ -78,20 +73,3 @@ def _chosen_format(out: epath.PathLike, file_format: str) -> str:
             f"{' or '.join(formats)}"
         )
     return chosen
-
-
-def _export_torch(
-    path: epath.PathLike,
-    module: nn.Module,
-    variables: Any,
-    card: ModelCard,
-    images: np.ndarray | None,
-) -> Checked:
-    def write(file: epath.Path) -> None:
-        save_torch_backbone(file, card.network, variables)
-
-    def read(file: epath.Path) -> Embed:
-        again = load_torch_backbone(file, card.network, input_size=card.input_size)
-        return embedder(module, again, card)
-
-    return write_checked(path, write, read, embedder(module, variables, card), card, images)
