@@ -1,5 +1,6 @@
 """`python -m ddl_jax.interop show FILE`: whose weights a PyTorch checkpoint holds."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -54,7 +55,7 @@ def _show(path: str, network: str, input_size: tuple[int, int]) -> str:
             "model.mean": ",".join(map(str, origin.mean)),
             "model.deviation": ",".join(map(str, origin.deviation)),
         }
-    lines += [f"--config.{key}={value}" for key, value in settings.items()]
+    lines += [f"--config.{key}={shlex.quote(str(value))}" for key, value in settings.items()]
     if not origin.colour:
         lines.append(
             "and what its authors trained with, which is not in the file: "

@@ -11,7 +11,7 @@ from etils import epath
 from flax import traverse_util
 
 from ddl_jax.errors import UserError
-from ddl_jax.interop.one_line import short
+from ddl_jax.interop.one_line import printable, short
 from ddl_jax.interop.torch_checkpoint import read_hashed_checkpoint, read_torch_checkpoint
 from ddl_jax.interop.torch_layers import names_by_order
 from ddl_jax.interop.torch_names import Naming, naming_of
@@ -49,7 +49,8 @@ class TorchWeights:
     def report(self) -> str:
         """Which tensor went where, a line each."""
         lines = [f"{theirs} {shape} -> {ours}" for ours, theirs, shape in self.placed]
-        return "\n".join([*lines, *(f"{name} left out" for name in self.left)])
+        lines += [f"{name} left out" for name in self.left]
+        return "\n".join(map(printable, lines))
 
 
 def load_torch_backbone(
@@ -134,8 +135,8 @@ def _check_shapes(
         if _squeezed(_to_flax(found[path]).shape) != _squeezed(variable.shape):
             wanted = _to_torch(np.broadcast_to(0, variable.shape), path, naming).shape
             raise UserError(
-                f"{where}: {names[path]!r} has shape {found[path].shape}, expected {wanted}: check "
-                "the network's name and the input size"
+                f"{where}: {short(names[path])} has shape {found[path].shape}, expected {wanted}: "
+                "check the network's name and the input size"
             )
 
 
@@ -144,7 +145,7 @@ def _check_numbers(
 ) -> None:
     """Refuses numbers that no trained network has."""
     for path, tensor in found.items():
-        what = f"{os.fspath(file)}: tensor {names[path]!r} has"
+        what = f"{os.fspath(file)}: tensor {short(names[path])} has"
         if not np.isfinite(tensor.astype(np.float32)).all():
             raise UserError(
                 f"{what} numbers that are not finite: its training diverged, take an earlier "
@@ -223,7 +224,7 @@ def _find_names(
     ):
         if names:
             raise UserError(
-                f"{where}: it {problem} tensor {min(names)!r} ({len(names)} such in all): "
+                f"{where}: it {problem} tensor {short(min(names))} ({len(names)} such in all): "
                 "check the network's name"
             )
     return known

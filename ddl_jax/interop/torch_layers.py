@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddl_jax.errors import UserError
+from ddl_jax.interop.one_line import cut, short
 
 # Our name of a tensor to theirs, by kind of layer.
 _KINDS = {
@@ -70,10 +71,10 @@ def _pair(
     for number, (our, their) in enumerate(itertools.zip_longest(wanted, found), 1):
         if our is None or their is None:
             more, layer = ("no", our) if their is None else ("another", their)
-            return names, f"it has {more} layer {layer.name!r} as number {number}"
+            return names, f"it has {more} layer {short(layer.name)} as number {number}"
         kind, other = _our_kind(our), _their_kind(their, theirs)
         if kind != other:
-            told = f"number {number}, {their.name!r}, is a {other}, but {our.name!r} a {kind}"
+            told = f"number {number}, {short(their.name)}, is a {other}, but {our.name!r} a {kind}"
             return names, told
         names |= {our.leaves[leaf]: their.leaves[torch] for leaf, torch in _KINDS[kind].items()}
     return names, ""
@@ -96,4 +97,4 @@ def _their_kind(layer: _Layer, tensors: Mapping[str, np.ndarray]) -> str:
             # A slope a channel is the only weight of one axis that stands alone.
             alone = len(leaves) == 1 and tensors[layer.leaves["weight"]].ndim == 1
             return "PReLU" if alone else kind
-    return f"layer of {', '.join(layer.leaves)}"
+    return f"layer of {cut(', '.join(layer.leaves))}"

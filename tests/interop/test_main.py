@@ -1,5 +1,6 @@
 """`python -m ddl_jax.interop show`."""
 
+import shlex
 import shutil
 
 import jax
@@ -41,6 +42,13 @@ def test_shows_what_goes_where_and_the_settings(tiny, capsys):
     assert "--config.model.input_size=48,32" in lines
     assert "--config.init_from.head=class_means" in lines
     assert any("which is not in the file: --config.model.colour=RGB" in line for line in lines)
+
+
+def test_the_settings_can_be_pasted_whatever_the_file_is_called(tiny, tmp_path, capsys):
+    path = shutil.copy(tiny, tmp_path / "my weights; 'best'.pt")
+    assert show("show", path, "--input_size=48,32") == 0
+    lines = [n for n in capsys.readouterr().out.splitlines() if n.startswith("--config.")]
+    assert f"--config.init_from.path={path}" in shlex.split(" ".join(lines))
 
 
 def in_a_lightning_module(path):

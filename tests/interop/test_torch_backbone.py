@@ -477,6 +477,22 @@ def test_names_the_first_tensor_that_does_not_fit(tmp_path):
     assert "'layer1.0.conv1.weight' has shape (16, 8, 5, 3), expected (16, 8, 3, 3)" in shape
 
 
+def test_names_of_strangers_stay_in_their_line(tmp_path):
+    path, tensor = tmp_path / "tiny.pt", np.zeros((2, 2), np.float32)
+    save_torch_backbone(path, "iresnet_tiny", tiny_variables())
+    own = {f"net\x1b.{name}": value for name, value in read_torch_checkpoint(path).items()}
+    write_torch_checkpoint(path, own | {"head\n\x1b[2Jfc.weight -> params/fc/kernel": tensor})
+    report = read_torch_backbone(path, "iresnet_tiny").report()
+    assert report.replace("\n", "").isprintable()
+    lines = report.splitlines()
+    assert r"net\x1b.fc.weight (32, 2048) -> params/fc/kernel" in lines
+    assert r"head\n\x1b[2Jfc.weight -> params/fc/kernel left out" in lines
+    for long in ("n" * 5000, "a.\x1b" + "n" * 5000):
+        write_torch_checkpoint(path, {long: tensor})
+        told = refusal(load_torch_backbone, path, "iresnet_tiny")
+        assert told.isprintable() and len(told) < len(str(path)) + 400
+
+
 def test_another_input_size_is_named(tmp_path):
     path = tmp_path / "small.pt"
     save_torch_backbone(path, "iresnet_tiny", tiny_variables(56, 48))
