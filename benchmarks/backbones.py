@@ -16,7 +16,8 @@ torch.compile beside it. Each side is a process; they are timed in turns.
 `start`: seconds to compile a step without and with the persistent compilation cache, and from the
 start of the process to the end of its first step.
 
-The other side needs PyTorch (pip install torch); without it ours stands alone.
+The other side needs PyTorch (pip install torch), and is written for insightface's IResNets and, in
+`inference`, mobilefacenet; without it ours stands alone.
 """
 
 import argparse
@@ -190,7 +191,7 @@ def _inference(options: argparse.Namespace) -> None:
             times = race(forms, options.rounds)
             spent = {name: statistics.median(times) for name, times in times.items()}
             line = ", ".join(f"{n} {1000 * batch / t:.1f} images/s" for n, t in spent.items())
-            if _HAS_TORCH:
+            if "torch" in times:
                 ratios = [b / a for a, b in zip(times["jax"], times["torch"], strict=True)]
                 line += f": {statistics.median(ratios):.2f} times"
             print(f"{network}, batch {batch}: {line}", flush=True)
@@ -204,18 +205,11 @@ def _embedders(network: str, images: np.ndarray) -> dict[str, Callable[[], Any]]
     module = create_backbone(network)
     variables = jax.jit(module.init)(jax.random.key(0), images[:1])
     embed = functools.partial(jax.jit(module.apply), variables, jnp.asarray(images))
-    if not _HAS_TORCH:
+    model = _torch_model(network, images.shape[1:3]) if _HAS_TORCH else None
+    if model is None:
         return {"jax": embed}
     import torch
 
-    from benchmarks.torch_iresnet import TorchIResNet
-    from benchmarks.torch_mobilefacenet import TorchMobileFaceNet
-
-    size = images.shape[1:3]
-    if network == "mobilefacenet":
-        model = TorchMobileFaceNet(input_size=size)
-    else:
-        model = TorchIResNet(network, input_size=size)
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
         save_torch_backbone(file.name, network, variables)
         model.load_state_dict(torch.load(file.name, weights_only=True))
@@ -229,6 +223,16 @@ def _embedders(network: str, images: np.ndarray) -> dict[str, Callable[[], Any]]
     ours, theirs = np.asarray(embed()), embed_in_torch()
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
     return {"jax": embed, "torch": embed_in_torch}
+
+
+def _torch_model(network: str, size: tuple[int, int]) -> Any:
+    """The network in PyTorch; None of one that is not written there for comparisons."""
+    from benchmarks.torch_iresnet import DEPTHS, TorchIResNet
+    from benchmarks.torch_mobilefacenet import TorchMobileFaceNet
+
+    if network == "mobilefacenet":
+        return TorchMobileFaceNet(input_size=size)
+    return TorchIResNet(network, input_size=size) if network in DEPTHS else None
 
 
 def _start(options: argparse.Namespace) -> None:

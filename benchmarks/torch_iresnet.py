@@ -52,6 +52,8 @@ class TorchIResNet(nn.Module):
         self, name: str, embedding_size: int = 512, input_size: tuple[int, int] = (112,) * 2
     ):
         super().__init__()
+        if name not in DEPTHS:
+            raise ValueError(f"{name} is not written in PyTorch here, {', '.join(DEPTHS)} are")
         self.conv1 = _convolution(3, 64, 3)
         self.bn1 = nn.BatchNorm2d(64)
         self.prelu = nn.PReLU(64)
