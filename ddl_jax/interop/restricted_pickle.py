@@ -19,7 +19,7 @@ import itertools
 import pickle
 import struct
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, BinaryIO, ClassVar, NoReturn, Self
 
 import numpy as np
@@ -44,17 +44,21 @@ _DAMAGED = (
 )
 # Of a key of a dict, nested ones counted; an optimizer's and a trainer's have a handful.
 _MOST_PARTS = 100
+# To our functions, bytes and items together, for a byte of the file.
+_MOST_GIVEN = 4
 
 
 class Constructor:
     """What a global name stands for: calls our function and has no state to tamper with."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_function", "_measure")
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Callable[..., Any], measure: Callable[[Iterable[Any]], None]):
         self._function = function
+        self._measure = measure
 
     def __call__(self, *args: Any) -> Any:
+        self._measure(args)
         return self._function(*args)
 
     def __setstate__(self, state: Any) -> NoReturn:
@@ -179,6 +183,11 @@ class _Unpickler(pickle._Unpickler):
         check_keys(self.stack)
         super().load_frozenset()
 
+    def _load_build(self) -> None:
+        state = self.stack[-1]
+        self._measure(state if isinstance(state, tuple) else (state,))
+        super().load_build()
+
     def _load_bytearray8(self) -> None:
         # Python takes the memory before it reads, whatever length the file claims.
         (length,) = struct.unpack("<Q", self.read(8))
@@ -190,6 +199,7 @@ class _Unpickler(pickle._Unpickler):
         pickle.DICT[0]: _load_dict,
         pickle.ADDITEMS[0]: _load_additems,
         pickle.FROZENSET[0]: _load_frozenset,
+        pickle.BUILD[0]: _load_build,
         pickle.BYTEARRAY8[0]: _load_bytearray8,
     }
 
@@ -199,12 +209,23 @@ class _Unpickler(pickle._Unpickler):
         self._names = names
         self._placeholders: dict[str, type] | None = {} if placeholders else None
         self._persistent_load = persistent_load
+        self._file = file
+        self._start = file.tell()
+        self._given = 0
+
+    def _measure(self, values: Iterable[Any]) -> None:
+        """Refuses functions more than the file: one text of it a million times, each copied."""
+        self._given += sum(len(value) for value in values if isinstance(value, Sized))
+        if self._given > _MOST_GIVEN * (self._file.tell() - self._start):
+            raise pickle.UnpicklingError("its functions are given more than it holds")
 
     def find_class(self, module: str, name: str) -> Constructor | str | type:
         full_name = f"{module}.{name}"
         if full_name in self._names:
             stand_in = self._names[full_name]
-            return stand_in if isinstance(stand_in, str) else Constructor(stand_in)
+            if isinstance(stand_in, str):
+                return stand_in
+            return Constructor(stand_in, self._measure)
         refusal = (
             f"{self._path}: the pickle in it asks for {short(full_name)}, which is not plain data; "
             "refused, nothing was run: if you trust its source, save only its arrays there"

@@ -152,6 +152,19 @@ def test_takes_no_memory_for_nothing():
         refusal(b"\x80\x05" + bytes_of_length + (2**50).to_bytes(8, "little") + b"face")
 
 
+def test_functions_are_given_no_more_than_the_file_holds():
+    # One text of 100,000 letters, a thousand times by its number in the memo.
+    text = b"X" + (100_000).to_bytes(4, "little") + b"a" * 100_000 + b"q\x01"
+    function = b"c_codecs\nencode\nq\x02X\x06\0\0\0latin1q\x03"
+    call = b"h\x02h\x01h\x03\x86R"
+    one = b"\x80\x02](" + text + function + call + b"e."
+    assert load(one)[-1] == b"a" * 100_000
+    many = b"\x80\x02](" + text + function + call * 1000 + b"e."
+    assert "given more than it holds" in refusal(many)
+    array = pickle.dumps(np.zeros(100_000, ">f4"), 4)  # whose bytes are turned, and so copied
+    assert load(array).shape == (100_000,)
+
+
 def nested(levels: int) -> bytes:
     """A tuple of 2**levels items in as many bytes as levels."""
     return b"K\x01" + b"2\x86" * levels
