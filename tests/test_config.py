@@ -8,7 +8,7 @@ import re
 import pytest
 
 from ddl_jax import config as config_lib
-from ddl_jax.config import Config, Data, InitFrom, from_json, parse, to_json, validate
+from ddl_jax.config import Config, Data, InitFrom, from_json, parse, to_json, validate, validation
 from ddl_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -213,14 +213,14 @@ def _set(config: Config, key: str, value) -> Config:
     return config
 
 
-@pytest.mark.parametrize("key", config_lib._CHOICES)
+@pytest.mark.parametrize("key", validation._CHOICES)
 def test_a_choice_is_one_of_those_allowed(key):
     with pytest.raises(UserError) as caught:
         validate(_set(Config(), key, "nonsense"))
     assert str(caught.value).startswith(f"config.{key} is 'nonsense'; choose one of")
 
 
-@pytest.mark.parametrize("key", config_lib._POSITIVE)
+@pytest.mark.parametrize("key", validation._POSITIVE)
 @pytest.mark.parametrize("value", [0, -1])
 def test_what_must_be_positive_is(key, value):
     with pytest.raises(UserError) as caught:
@@ -228,7 +228,7 @@ def test_what_must_be_positive_is(key, value):
     assert str(caught.value) == f"config.{key} is {value}; it must be above 0"
 
 
-@pytest.mark.parametrize("key", config_lib._NOT_NEGATIVE)
+@pytest.mark.parametrize("key", validation._NOT_NEGATIVE)
 def test_what_must_not_be_negative_is_not(key):
     ddl = config_lib.Batch(kind="ddl", domains=("easy", "dark"))  # which reads every setting
     validate(_set(Config(batch=ddl), key, 0))
