@@ -167,19 +167,20 @@ def evaluate(argv: Sequence[str]) -> None:
         print(evaluate.__doc__, others, command.flags, sep="\n")
         return
     processes.join(command.flags)
-    from ddl_jax import compilation_cache
+    from ddl_jax import compilation_cache, process_watch
     from ddl_jax.training.evaluate_workdir import evaluate_workdir
 
     compilation_cache.enable()
     cache = embedding_cache(command.flags)
-    told = evaluate_workdir(
-        command.workdir,
-        command.config,
-        step=command.flags.step,
-        before=command.flags.before,
-        name=command.flags.name,
-        cache=cache,
-    )
+    with process_watch.watched(command.flags.heartbeat_timeout):
+        told = evaluate_workdir(
+            command.workdir,
+            command.config,
+            step=command.flags.step,
+            before=command.flags.before,
+            name=command.flags.name,
+            cache=cache,
+        )
     if told:
         print(told)
     say_taken(cache)

@@ -22,6 +22,8 @@ from ddl_jax.last_words import last_words, program
 
 _ALIVE, _GONE = "ddl_jax/alive", "ddl_jax/gone"  # keys of the coordination service
 _GRACE = 2.0  # seconds in which a process that hears of another's end may end by itself
+# What a step says of its own process, and not of a collective.
+_OWN = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
 _ADVICE = "the same command in all processes goes on from the last checkpoint"
 
 
@@ -79,8 +81,11 @@ class _Watch:
         except Preempted:
             raise  # all processes leave after the same step
         except jax.errors.JaxRuntimeError as error:
-            # Some collectives fail where another process is gone, others wait for it.
             words = str(error).strip().splitlines()[0][:300]
+            if words.startswith(_OWN):
+                self._leave(words, 1)
+                raise
+            # Some collectives fail where another process is gone, others wait for it.
             _say(f"a step failed ({words}); which process is gone shows in {self._timeout} s")
             time.sleep(self._timeout + 2 * self._every + 3 * _GRACE)  # to the end, if one is gone
             self._leave(words, 1)
@@ -116,7 +121,7 @@ class _Watch:
                 self._client.key_value_set(key, value, allow_overwrite=True)
                 told = self._client.key_value_dir_get(_ALIVE)
             except jax.errors.JaxRuntimeError:
-                return  # process 0 is gone, as _listen hears
+                continue  # a call that failed once, or process 0 is gone and jax aborts this one
             now = time.monotonic()
             for key, value in told:
                 number = int(key.rpartition("/")[2])
@@ -136,9 +141,9 @@ class _Watch:
             try:
                 line = self._client.blocking_key_value_get(_GONE, 10_000)
             except jax.errors.JaxRuntimeError as error:
-                if "DEADLINE_EXCEEDED" in str(error):
-                    continue
-                return  # process 0 is gone, and jax about to abort this one
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    self._stopped.wait(self._every)  # as in _beat
+                continue
             # The others hear it from process 0, and are aborted when it ends before them.
             if not self._stopped.wait(_GRACE if self._process else 2 * _GRACE):
                 self._goodbye()

@@ -73,6 +73,10 @@ def _reading_of(path: epath.Path) -> Iterator[None]:
         ) from error
 
 
+class NoAccess(UserError):
+    """A checkpoint that is not damaged, but cannot be read here or now."""
+
+
 class Checkpoints:
     """The checkpoints of one work directory. Use as a context: leaving it waits for the writing."""
 
@@ -173,10 +177,10 @@ class Checkpoints:
     def _reading(self, step: int) -> Iterator[None]:
         try:
             yield
-        except PermissionError as error:
-            raise UserError(
-                f"{self._directory / str(step)} cannot be read: {error.strerror}; have its owner "
-                "let you"
+        except (PermissionError, ConnectionError, TimeoutError) as error:
+            raise NoAccess(
+                f"{self._directory / str(step)} cannot be read: {error.strerror or error}; have "
+                "its owner let you, or try again where it is on a network"
             ) from error
         except Exception as error:  # other names or shapes than those wanted, lost or cut files
             raise UserError(
@@ -193,6 +197,7 @@ class Checkpoints:
           `(state, damaged)`: where the others were put, by step.
 
         Raises:
+          NoAccess: the newest one cannot be read here or now; nothing has been moved.
           UserError: none can be read; nothing has been moved.
         """
         errors: dict[int, UserError] = {}
@@ -200,6 +205,8 @@ class Checkpoints:
             try:
                 self.read_meta(step)
                 found = self.restore(step, state, mesh)
+            except NoAccess:
+                raise
             except UserError as error:
                 errors[step] = error
             else:

@@ -93,7 +93,7 @@ class _Loop:
         self._alerts = Alerts(run.config.batch)
 
     def run(self, state: TrainState) -> TrainState:
-        """Evaluate, save, next batch, train, log: in this order. `step` counts finished updates."""
+        """Save, evaluate, next batch, train, log: in this order. `step` counts finished updates."""
         run, config = self._run, self._config
         self._first = self._logged = int(state.step)
         self._start, self._skipped = time.perf_counter(), int(state.skipped["total"])
@@ -102,14 +102,18 @@ class _Loop:
         try:
             for step in range(self._first, config.steps + 1):
                 last = step == config.steps
-                evaluated = True
-                if _is_due(step, config.evaluation.every, last):
-                    evaluated = self._evaluate(state, step)
-                # Nothing is left to come back for after the last step, but its evaluation.
-                leaving = self._preemption.reached(step) and not (last and evaluated)
+                evaluates = run.evaluation_data is not None
+                evaluates = evaluates and _is_due(step, config.evaluation.every, last)
+                leaving = self._preemption.reached(step)
+                # First: an evaluation that fails or is cut short costs no step.
                 if leaving or self._save_is_due(step, last):
                     self._save(state, step)
-                if leaving:
+                if evaluates and not leaving:
+                    leaving = not self._evaluate(state, step)
+                    if leaving:
+                        self._save(state, step)
+                # Nothing is left to come back for after the last step, but its evaluation.
+                if leaving and (evaluates or not last):
                     raise Preempted(
                         f"told to leave (SIGTERM); step {step} is saved in {run.workdir}, the same "
                         "command goes on from there"
@@ -134,9 +138,7 @@ class _Loop:
         return batches(self._run.batches(), step=self._first, workers=workers, tell=tell)
 
     def _evaluate(self, state: TrainState, step: int) -> bool:
-        """Whether nothing is left of it: SIGTERM drops an evaluation."""
-        if self._run.evaluation_data is None:
-            return True
+        """Whether it was made: SIGTERM drops an evaluation."""
         done = self._preemption.at_once(lambda: self._make_evaluation(state, step))
         self._watch.restart()
         return done

@@ -4,7 +4,6 @@ Nothing is written into the work directory here, and no file of the data is chan
 synthetic_faces is rendered when it is missing.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -43,7 +42,7 @@ from ddl_jax.evaluation.evaluate import (
 )
 from ddl_jax.models import ModelCard
 from ddl_jax.training import identities, init_from
-from ddl_jax.training.checkpoint import Checkpoints, Meta, config_path, read_config
+from ddl_jax.training.checkpoint import Checkpoints, Meta, NoAccess, config_path, read_config
 from ddl_jax.training.fine_tuning import FineTuning, make_fine_tuning
 from ddl_jax.training.objective import head_names, make_objective
 from ddl_jax.training.optimizer import make_optimizer
@@ -374,8 +373,12 @@ def _saved(config: Config, workdir: epath.Path) -> tuple[int, Meta] | None:
         if steps[-1] > config.steps:
             raise UserError(f"{workdir} is at step {steps[-1]}, beyond config.steps={config.steps}")
         for step in reversed(steps):
-            with contextlib.suppress(UserError):  # a damaged one; the loop says so
+            try:
                 return step, checkpoints.read_meta(step)
+            except NoAccess:
+                raise
+            except UserError:  # a damaged one; the loop says so
+                continue
         return steps[-1], checkpoints.read_meta(steps[-1])
 
 

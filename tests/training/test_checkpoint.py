@@ -109,6 +109,24 @@ def test_if_no_checkpoint_can_be_read_all_stay_where_they_are(trainer, first_sta
         assert checkpoints.steps() == [1, 2]
 
 
+def test_what_may_not_be_read_is_not_damaged(trainer, first_state, tmp_path, monkeypatch):
+    save(tmp_path, first_state, (1, 2), Checkpoint())
+    with Checkpoints(tmp_path) as checkpoints:
+        restore = checkpoints._manager.restore
+
+        def refused(step, **arguments):
+            if step == 2:
+                raise PermissionError(13, "Permission denied")
+            return restore(step, **arguments)
+
+        monkeypatch.setattr(checkpoints._manager, "restore", refused)
+        own = trainer("images")
+        with pytest.raises(UserError, match="checkpoints/2 cannot be read: Permission denied; hav"):
+            checkpoints.restore_newest(own.new_state(), own.mesh)
+        assert checkpoints.steps() == [1, 2]
+    assert not (tmp_path / "damaged").exists()
+
+
 def test_a_full_disk_is_told_and_older_checkpoints_stay(trainer, first_state, tmp_path):
     save(tmp_path, first_state, (1,), Checkpoint())
     state = first_state.replace(step=jnp.int32(2))

@@ -466,7 +466,24 @@ def test_the_order_of_the_loop(faces, tmp_path, monkeypatch):
     train_and_evaluate(config, tmp_path / "run")
     step = ["next", "train", "log"]
     evaluation = ["evaluate", *["train"] * -(-(8 * 11) // 32)]  # its batches go to the devices too
-    assert done == [*step, "save", *step, *evaluation, "save", *step, *evaluation, "save"]
+    assert done == [*step, "save", *step, "save", *evaluation, *step, "save", *evaluation]
+
+
+def test_an_evaluation_that_fails_costs_no_step(faces, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    config = settings("synthetic_pretrain", faces, checkpoint__every=1000)
+
+    def failing(*arguments):
+        raise UserError("an image is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "evaluate", failing)
+        with pytest.raises(UserError, match="an image is gone"):
+            train_and_evaluate(config, workdir)
+    assert (workdir / "checkpoints" / "2").is_dir()
+    train_and_evaluate(config, workdir)
+    assert [row["step"] for row in read_metrics(workdir)] == [1, 2]  # none was made again
+    assert (workdir / "evaluation" / "2" / "results.json").exists()
 
 
 def test_a_last_evaluation_that_sigterm_drops_is_made_by_the_next_start(
