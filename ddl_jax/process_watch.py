@@ -21,6 +21,7 @@ from ddl_jax.errors import Preempted, UserError
 from ddl_jax.last_words import last_words, program
 
 _ALIVE, _GONE = "ddl_jax/alive", "ddl_jax/gone"  # keys of the coordination service
+_LISTENS = 1.0  # seconds of a call
 _GRACE = 2.0  # seconds in which a process that hears of another's end may end by itself
 # What a step says of its own process, and not of a collective.
 _OWN = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
@@ -74,8 +75,9 @@ class _Watch:
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
         """While this process works. An error that ends it ends the others too."""
-        for work in (self._beat, self._listen):
-            threading.Thread(target=work, daemon=True).start()
+        threads = [threading.Thread(target=f, daemon=True) for f in (self._beat, self._listen)]
+        for thread in threads:
+            thread.start()
         try:
             yield
         except Preempted:
@@ -96,6 +98,9 @@ class _Watch:
             raise
         finally:
             self._stopped.set()
+            # Python ends a thread that is in a call of the client's by aborting the program.
+            for thread in threads:
+                thread.join(timeout=3 * _LISTENS)
 
     def _leave(self, reason: str, status: int) -> None:
         """Tells the others that this process ends before its time."""
@@ -139,7 +144,7 @@ class _Watch:
         """Waits for the news that a process is gone."""
         while not self._stopped.is_set():
             try:
-                line = self._client.blocking_key_value_get(_GONE, 10_000)
+                line = self._client.blocking_key_value_get(_GONE, int(1000 * _LISTENS))
             except jax.errors.JaxRuntimeError as error:
                 if "DEADLINE_EXCEEDED" not in str(error):
                     self._stopped.wait(self._every)  # as in _beat

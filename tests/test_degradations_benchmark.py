@@ -38,6 +38,7 @@ def test_jitted_pixels_are_opencvs_but_for_rounding(image, sigma, side):
             assert np.abs(found - expected).mean() < 0.5 and np.abs(found - expected).max() <= 4
 
 
+@pytest.mark.long
 def test_the_script_runs_small(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["x", "--batch=4", "--rounds=1", "--batches=30"])
     degradations.main(None)

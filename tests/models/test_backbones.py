@@ -219,8 +219,16 @@ def test_remat_changes_nothing(variables):
     assert again == made + 3
 
 
+# The others are these with more blocks.
+SHALLOW = {"iresnet18", "magface_iresnet18", "ir_18", "ir_se_50", "mbf", "mobilefacenet"}
+SHALLOW |= {"mobilefacenet_relu6"}
+
+
 @pytest.mark.parametrize("size", [(112, 112), (224, 224), (112, 96)])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in SHALLOW else pytest.mark.long) for n in BACKBONES],
+)
 def test_every_image_size_of_the_field(name, size):
     module = create_backbone(name, remat=(1, 3))
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)

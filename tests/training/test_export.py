@@ -61,6 +61,7 @@ def test_torch_has_the_weights_of_the_checkpoint(workdir, tmp_path, name):
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.long
 def test_a_mobilefacenet_goes_out_in_either_format(tmp_path):
     write_work_directory(tmp_path / "run", "mobilefacenet_relu6")
     for out in ("x.stablehlo", "x.pt"):

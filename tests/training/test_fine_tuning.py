@@ -20,6 +20,8 @@ from ddl_jax.training.state import make_module
 from tests.training.conftest import make_batch
 from tests.training.test_step import assert_close
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def fine_tuning(steps=1, model=None, **settings):
     config = Config(steps=steps, init_from=InitFrom(path="runs/before", **settings))

@@ -89,7 +89,8 @@ CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
 
 # Those that differ from another, shrunk to seconds, by nothing but numbers.
 ALIKE = {"ms1mv2_iresnet100", "ms1mv3_iresnet50", "ms1mv3_iresnet100", "webface4m_iresnet50"}
-ALIKE |= {"vggface2_iresnet50", "cox_ddl", "mobilefacenet_ddl"}
+ALIKE |= {"vggface2_iresnet50", "cox_ddl", "mobilefacenet_ddl", "casia_iresnet50"}
+ALIKE |= {"ms1mv2_iresnet50", "vggface2_pose_ddl", "folder_ddl", "folder"}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -598,6 +599,7 @@ def test_a_loaded_network_trains_without_a_mapped_axis(pretrained):
     module.apply(variables, images, train=True, mutable=["batch_stats"])
 
 
+@pytest.mark.long
 def test_a_script_of_ones_own_may_decode_in_worker_processes(faces, tmp_path):
     # Nothing there parses absl's flags, which grain's workers ask for.
     script = tmp_path / "script.py"

@@ -11,6 +11,8 @@ from ddl_jax import parallel
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 from tests.training.conftest import make_batch
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 STEPS = 5
 
 
@@ -232,7 +234,7 @@ def test_dropout_draws_anew_every_step_and_again_in_another_run(trainer):
     assert max(losses_of_a_batch(0.0)) == pytest.approx(min(losses_of_a_batch(0.0)), rel=1e-6)
 
 
-@pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])
+@pytest.mark.parametrize("parallelism", ["shard_map", pytest.param("pmap", marks=pytest.mark.long)])
 def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism):
     # Its depthwise layers have a derivative of their own, chosen by platform.
     def run(**changes):
@@ -251,8 +253,8 @@ def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism)
     [
         ("curricularface", ["curricular_t"]),
         ("adaface", ["norm_mean", "norm_std"]),
-        ("magface", ["regularizer"]),
-        ("elasticface", []),
+        pytest.param("magface", ["regularizer"], marks=pytest.mark.long),
+        pytest.param("elasticface", [], marks=pytest.mark.long),
     ],
 )
 def test_what_a_margin_remembers_or_draws_is_that_of_the_global_batch(trainer, margin, followed):
@@ -273,8 +275,12 @@ def test_what_a_margin_remembers_or_draws_is_that_of_the_global_batch(trainer, m
     "options",
     [
         {"past_similarities": 20, "correct_bias": True},
-        {"past_embeddings": 24, "mining": "semi_hard", "negatives": 3},
-        {"mining": "random", "negatives": 2, "log_space": True},
+        pytest.param(
+            {"past_embeddings": 24, "mining": "semi_hard", "negatives": 3}, marks=pytest.mark.long
+        ),
+        pytest.param(
+            {"mining": "random", "negatives": 2, "log_space": True}, marks=pytest.mark.long
+        ),
         {"mining": "top_k", "negatives": 2, "divergence": "js", "past_similarities": 5},
     ],
     ids=lambda options: "+".join(map(str, options)),
