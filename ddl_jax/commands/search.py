@@ -131,7 +131,11 @@ def _means(calibration: Any, images: int, people: int) -> list[str]:
         return []
     same, different = calibration.reached
     told = [f"same: from {calibration.same:.3f}, which {same}"]
-    if calibration.different != calibration.same:
+    if missed := calibration.missed():
+        told.append(missed)
+    if calibration.different is None:
+        told.append(f"below it nobody can tell: {different}")
+    elif calibration.different != calibration.same or calibration.similarities is not None:
         told.append(f"different: below {calibration.different:.3f}, which {different}")
     if calibration.origin:
         told.append(f"measured on {calibration.origin}")

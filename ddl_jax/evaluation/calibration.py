@@ -17,6 +17,8 @@ from ddl_jax.evaluation.result import FARS
 from ddl_jax.evaluation.similarity import Similarities
 
 SAME, UNDECIDED, DIFFERENT = "same", "undecided", "different"
+_FRR = 0.01  # of one person's pairs, those that may be called different people
+_LEAST_GENUINE = 30  # fewer say nothing of how unlike photos of one person may be
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +27,16 @@ class Calibration:
 
     Attributes:
       same: from here on up it is the same person.
-      different: below it is not; between the two nobody can tell.
-      reached: by what `same` and `different` are reached, in words.
+      different: below it is not; between the two nobody can tell. None: nobody measured it, and
+        below `same` nobody can tell.
+      reached: what reaches `same`, and what `different`, in words.
       far: the false accept rate at `same`; None where nobody measured it.
       origin: what they were measured on, in words.
       similarities: what was measured, or a sample of it; None where it is not kept.
     """
 
     same: float
-    different: float
+    different: float | None
     reached: tuple[str, str]
     far: float | None = None
     origin: str = ""
@@ -43,19 +46,25 @@ class Calibration:
         """SAME, UNDECIDED or DIFFERENT."""
         if cosine >= self.same:
             return SAME
-        return DIFFERENT if cosine < self.different else UNDECIDED
+        if self.different is None or cosine >= self.different:
+            return UNDECIDED
+        return DIFFERENT
 
     def explain(self, cosine: float) -> str:
         """The verdict on two images in a plain sentence."""
-        same, different = (
-            f"{value:.3f}{f', which {reached}' if reached else ''}"
-            for value, reached in zip((self.same, self.different), self.reached)
-        )
-        return {
-            SAME: f"The same person: {cosine:.3f} is not below {same}.",
-            UNDECIDED: f"Undecided: {cosine:.3f} is between {different}, and {same}.",
-            DIFFERENT: f"Different people: {cosine:.3f} is below {different}.",
-        }[self.verdict(cosine)]
+        same = f"{self.same:.3f}, which {self.reached[0]}"
+        verdict = self.verdict(cosine)
+        if verdict == SAME:
+            return f"The same person: {cosine:.3f} is not below {same}."
+        if self.different is None:
+            return (
+                f"Not shown to be the same person, nor different people: {cosine:.3f} is below "
+                f"{same}; {self.reached[1]}."
+            )
+        different = f"{self.different:.3f}, which {self.reached[1]}"
+        if verdict == UNDECIDED:
+            return f"Undecided: {cosine:.3f} is between {different}, and {same}."
+        return f"Different people: {cosine:.3f} is below {different}."
 
     def shares(self, cosine: float) -> str:
         """How many of the measured pairs are as similar; "" where none are kept."""
@@ -68,9 +77,17 @@ class Calibration:
             f"as similar or more; of {len(positive):,} of one person, {_share(below)} less similar."
         )
 
+    def missed(self) -> str:
+        """How many of one person's measured pairs are below `same`; "" where none are kept."""
+        if self.similarities is None:
+            return ""
+        positive = self.similarities.positive
+        share = _share(np.mean(positive < self.same))
+        return f"of {len(positive):,} pairs of one person {share} below it"
+
 
 def given(threshold: float) -> Calibration:
-    """A threshold that a user has from elsewhere.
+    """A threshold that a user has from elsewhere, and decides by both ways.
 
     Raises:
       UserError: no cosine.
@@ -85,9 +102,10 @@ def measured(
 ) -> Calibration | None:
     """What the evaluations of a checkpoint say; None where none has a threshold for two images.
 
-    Thresholds are those at FAR 1e-3 and 1e-2, as far as they are measured; else that of the best
-    accuracy. Benchmarks that compare several images at a time (IJB's templates, COX's videos), or
-    that treat mirror images otherwise, have no say.
+    It is the same person from the threshold at FAR 1e-3 on, or else at 1e-2, or else at that of
+    the best accuracy; different people where at most 1 % of one person's pairs are as unlike.
+    Benchmarks that compare several images at a time (IJB's templates, COX's videos), or that treat
+    mirror images otherwise, have no say.
 
     Args:
       workdir, step: of the checkpoint; other steps have other weights.
@@ -107,12 +125,12 @@ def measured(
         for result, metrics in read_results(directory).items():
             if not _is_of_images(result, card, flip):
                 continue
-            found = _calibration(metrics, f"{result} of {directory}")
-            if found is None:
+            same = _same(metrics)
+            if same is None:
                 continue
             if protocol in ("", result):
                 kept = read_similarities(directory).get(result)
-                return dataclasses.replace(found, similarities=kept)
+                return _calibration(same, kept, f"{result} of {directory}")
             fit.setdefault(result, directory)
     if protocol:
         raise UserError(
@@ -130,19 +148,32 @@ def _is_of_images(result: str, card: Mapping[str, Any], flip: bool) -> bool:
     return own.get("embedding") == rule and "video" not in own
 
 
-def _calibration(metrics: Mapping[str, float], origin: str) -> Calibration | None:
-    at = {far: metrics.get(f"threshold_at_far_{far:g}", np.nan) for far in sorted(FARS)}
-    at = {far: float(value) for far, value in at.items() if np.isfinite(value)}
-    if at:
-        fars = list(at)
-        reached = [f"1 of {round(1 / far):,} pairs of different people reach" for far in fars]
-        ends = reached[0], reached[-1]
-        return Calibration(at[fars[0]], at[fars[-1]], ends, fars[0], origin)
+def _same(metrics: Mapping[str, float]) -> tuple[float, str, float | None] | None:
+    """`Calibration.same`, by what it is reached, and its FAR; None where nothing is measured."""
+    for far in sorted(FARS):
+        threshold = metrics.get(f"threshold_at_far_{far:g}", np.nan)
+        if np.isfinite(threshold):
+            return float(threshold), f"1 of {round(1 / far):,} pairs of different people reach", far
     best = metrics.get("threshold", np.nan)
     if not np.isfinite(best):
         return None
-    text = f"tells {100 * metrics['accuracy']:.1f} % of the pairs apart"
-    return Calibration(float(best), float(best), (text, text), None, origin)
+    return float(best), f"tells {100 * metrics['accuracy']:.1f} % of the pairs apart", None
+
+
+def _calibration(
+    found: tuple[float, str, float | None], kept: Similarities | None, origin: str
+) -> Calibration:
+    same, reached, far = found
+    genuine = 0 if kept is None else len(kept.positive)
+    if genuine < _LEAST_GENUINE:
+        why = f"{genuine or 'no'} pairs of one person are kept, {_LEAST_GENUINE} are needed to say"
+        return Calibration(same, None, (reached, why), far, origin, kept)
+    limit = np.sort(kept.positive)[int(_FRR * genuine)]
+    different = min(float(limit), same)  # what many strangers do not reach needs no third answer
+    below = np.mean(kept.positive < different)
+    missed = f"{100 * below:.3g} % of {genuine:,} pairs of one person do not reach"
+    ends = reached, missed if below else f"all of {genuine:,} pairs of one person reach"
+    return Calibration(same, different, ends, far, origin, kept)
 
 
 def _share(share: float) -> str:
