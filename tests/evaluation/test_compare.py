@@ -10,6 +10,8 @@ from ddl_jax.evaluation import difference, mcnemar, pairs_protocol
 from ddl_jax.evaluation.compare import compare
 from ddl_jax.evaluation.comparison_report import comparison_table, write_comparison
 from ddl_jax.evaluation.evaluate import write_evaluation
+from ddl_jax.evaluation.evidence import Evidence
+from ddl_jax.evaluation.result import ProtocolResult
 
 CARD = {"embedding": "image", "protocols": {"lfw": {"data": "d", "pairs": "600"}}, "model": "m"}
 
@@ -86,12 +88,26 @@ def test_a_better_run_is_told_by_the_tests_on_the_same_pairs(runs):
     np.testing.assert_allclose(adjusted, np.minimum(expected, 1))
 
 
+def test_one_real_difference_among_many_comparisons_is_called(tmp_path):
+    rng = np.random.default_rng(0)
+    common = {f"rank_{k}": 0.5 + 0.01 * rng.normal(size=1001) for k in range(1, 41)}
+    shift = 0.05 + 0.005 * rng.normal(size=1001)
+    for name, first in (("one", common["rank_1"]), ("two", common["rank_1"] + shift)):
+        drawn = common | {"rank_1": first}
+        metrics = {metric: float(values[0]) for metric, values in drawn.items()}
+        result = ProtocolResult(metrics, evidence=Evidence("60 people", drawn))
+        write_evaluation(tmp_path / name, {"many": result}, CARD)
+    compared = compare(_directories(tmp_path, "one", "two"))
+    assert len(compared.comparisons) == 40  # 40 x 2 / 1,001 is more than 5 %
+    assert {each.metric for each in compared.comparisons if each.significant} == {"rank_1"}
+
+
 def test_the_files_of_a_comparison(runs, tmp_path):
     root, _ = runs
     compared = compare(_directories(root, "first", "better"))
     table = comparison_table(compared)
     (line,) = [line for line in table.splitlines() if line.startswith("| lfw | accuracy |")]
-    assert ": better** |" in line and "[" in line and "p 0.01" in line
+    assert ": better** |" in line and "[" in line and ", p " in line
     assert "7 comparisons with first: 7 better and 0 worse" in table
     page = write_comparison(tmp_path, compared).read_text()
     assert "<script" not in page and "http" not in page and "<link" not in page
