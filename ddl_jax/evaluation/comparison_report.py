@@ -26,7 +26,9 @@ _LEGEND = (
     "Below a value: 95 % over bootstrap samples. Then the difference to the first run and its "
     "interval on the same samples, and p: of the paired bootstrap, for accuracies and ranks the "
     "larger one of that and of McNemar's exact test. “better” and “worse” are said where p counts "
-    "after the correction; elsewhere chance may be all there is."
+    "after the correction; elsewhere chance may be all there is. Distances between groups (the gap "
+    "between domains, the deviation over races) are neither: they also fall where the easy group "
+    "loses more than the hard one."
 )
 
 

@@ -102,6 +102,24 @@ def test_one_real_difference_among_many_comparisons_is_called(tmp_path):
     assert {each.metric for each in compared.comparisons if each.significant} == {"rank_1"}
 
 
+def test_a_smaller_gap_of_a_run_that_is_worse_everywhere_is_not_better(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, easy, hard in (("one", 0.8, 0.5), ("two", 0.6, 0.45)):
+        noise = 0.01 * rng.normal(size=(2, 1001))
+        separation, gap = hard + noise[0], easy - hard + noise[1]
+        drawn = {"separation": separation, "gap": gap, "accuracy_std_of_races": gap}
+        metrics = {metric: float(values[0]) for metric, values in drawn.items()}
+        result = ProtocolResult(metrics, evidence=Evidence("60 people", drawn))
+        write_evaluation(tmp_path / name, {"domains/hard": result}, CARD)
+    compared = compare(_directories(tmp_path, "one", "two"))
+    found = {each.metric: each for each in compared.comparisons}
+    assert found["separation"].verdict == "worse"
+    for metric in ("gap", "accuracy_std_of_races"):
+        assert found[metric].significant and found[metric].difference.value < 0
+        assert found[metric].verdict == ""
+    assert "3 comparisons with one: 0 better and 1 worse" in compared.summary
+
+
 def test_the_files_of_a_comparison(runs, tmp_path):
     root, _ = runs
     compared = compare(_directories(root, "first", "better"))
