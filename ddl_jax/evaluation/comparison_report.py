@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 
 from etils import epath
@@ -46,11 +47,9 @@ def comparison_table(compared: ComparedRuns) -> str:
 
 
 def write_comparison(directory: epath.Path, compared: ComparedRuns) -> epath.Path:
-    """Writes compare.html, its pictures and compare.json -> the page's path."""
+    """Writes compare.html, which holds its pictures, and compare.json -> the page's path."""
     write_atomically(directory / FILE, strict_json(_plain(compared)))
-    pictures = distribution_pictures(directory, compared.directories)
-    for group, drawn in roc_pictures(directory, compared.evidence).items():
-        pictures.setdefault(group, {}).update(drawn)
+    figures = _figures(compared)
     first = next(iter(compared.directories))
     card = json.loads((compared.directories[first] / "card.json").read_text())
     rests_on = {name: e.rests_on for name, e in compared.evidence[first].items()}
@@ -63,7 +62,7 @@ def write_comparison(directory: epath.Path, compared: ComparedRuns) -> epath.Pat
         html_page.contents(list(sections)),
     ]
     for group, metrics in sections.items():
-        found = [html_page.figures(pictures[group])] if group in pictures else []
+        found = [figures[group]] if group in figures else []
         for protocol, names in metrics.items():
             found.append(f"<h3>{html_page.text(protocol)}</h3>" if protocol != group else "")
             found.append(_table(protocol, names, cells, list(compared.results)))
@@ -73,6 +72,16 @@ def write_comparison(directory: epath.Path, compared: ComparedRuns) -> epath.Pat
     title = "Comparison of " + ", ".join(compared.results)
     write_atomically(directory / PAGE, html_page.page(title, parts))
     return directory / PAGE
+
+
+def _figures(compared: ComparedRuns) -> dict[str, str]:
+    """HTML of every group's pictures, whose files have the names of an evaluation's own."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = epath.Path(name)
+        pictures = distribution_pictures(directory, compared.directories)
+        for group, drawn in roc_pictures(directory, compared.evidence).items():
+            pictures.setdefault(group, {}).update(drawn)
+        return {group: html_page.figures(drawn) for group, drawn in pictures.items()}
 
 
 def _cells(

@@ -1,6 +1,7 @@
 """Runs side by side: tests on the same pairs, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -133,6 +134,19 @@ def test_the_files_of_a_comparison(runs, tmp_path):
     content = json.loads((tmp_path / "compare.json").read_text(), parse_constant=pytest.fail)
     assert content["against"] == "first" and content["comparisons"] == 7
     assert {each["verdict"] for each in content["results"]} == {"better"}
+
+
+def test_a_comparison_leaves_the_files_of_an_evaluation_alone(runs, tmp_path):
+    root, _ = runs
+    shutil.copytree(root / "better", tmp_path / "run")
+    for picture in ("roc_lfw.png", "distributions_lfw.png"):  # of the run's own report
+        (tmp_path / "run" / picture).write_bytes(b"its own")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    compared = compare({"first": root / "first", "run": tmp_path / "run"})
+    write_comparison(tmp_path / "run", compared)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert after.keys() - before.keys() == {"compare.html", "compare.json"}
+    assert before.items() <= after.items()
 
 
 @pytest.mark.parametrize(
