@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import evaluations_of, read_results
+from ddl_jax.evaluation.kept_files import read_card
 from ddl_jax.evaluation.pictures import read_similarities
 from ddl_jax.evaluation.result import FARS
 from ddl_jax.evaluation.similarity import Similarities
@@ -121,7 +121,7 @@ def measured(
         raise UserError(f"--name: {workdir} has no evaluation {name!r} of step {step}")
     fit = {}
     for directory in directories:
-        card = json.loads((directory / "card.json").read_text())
+        card = read_card(directory)
         for result, metrics in read_results(directory).items():
             if not _is_of_images(result, card, flip):
                 continue

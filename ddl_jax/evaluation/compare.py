@@ -7,7 +7,6 @@ Runs must have been evaluated on the same files in the same way; what is compare
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation.bootstrap import Difference, difference
 from ddl_jax.evaluation.evaluate import check_same_protocol, read_results
 from ddl_jax.evaluation.evidence import Evidence, read_evidence
+from ddl_jax.evaluation.kept_files import read_card
 from ddl_jax.evaluation.paired import McNemar, mcnemar
 from ddl_jax.evaluation.report import Results
 
@@ -94,7 +94,7 @@ def compare(directories: Mapping[str, epath.Path]) -> ComparedRuns:
     if len(directories) < 2:
         raise UserError(f"{len(directories)} run given; give two or more to compare")
     first, *others = directories
-    card = json.loads((directories[first] / "card.json").read_text())
+    card = read_card(directories[first])
     advice = f"evaluate it on the same files in the same way as {directories[first]}"
     for run in others:
         check_same_protocol(directories[run], card, advice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from etils import epath
 
 from ddl_jax.evaluation import html_page
 from ddl_jax.evaluation.compare import LEVEL, ComparedRuns, Comparison
+from ddl_jax.evaluation.kept_files import read_card
 from ddl_jax.evaluation.pictures import distribution_pictures, roc_pictures
 from ddl_jax.evaluation.report import (
     bounds_text,
@@ -51,7 +51,7 @@ def write_comparison(directory: epath.Path, compared: ComparedRuns) -> epath.Pat
     write_atomically(directory / FILE, strict_json(_plain(compared)))
     figures = _figures(compared)
     first = next(iter(compared.directories))
-    card = json.loads((compared.directories[first] / "card.json").read_text())
+    card = read_card(compared.directories[first])
     rests_on = {name: e.rests_on for name, e in compared.evidence[first].items()}
     sections = {}
     for protocol, metric in (cells := _cells(compared)):
