@@ -6,7 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+from etils import epath
 
+from ddl_jax.commands import search
 from ddl_jax.data.alignment import align, template_points
 from ddl_jax.data.decode import fit
 from ddl_jax.evaluation.evaluate import evaluation_directory, write_evaluation
@@ -151,6 +153,13 @@ def test_lone_images_stand_for_themselves_and_json(faces, run):
     assert {row["person"] for row in content["results"]} == {"a.png", "b.png"}
     assert {row["verdict"] for row in content["results"]} == {"same"}
     assert content["meaning"] == ["same: from -1.000, which is --threshold."]
+
+
+def test_people_of_a_folder_in_a_bucket_are_its_folders():
+    names = ["ann/0.png", "ann/1.png", "bob/0.png"]
+    with epath.testing.mock_epath(isdir=lambda _, path: True):
+        assert search._people("gs://bucket/people", names) == ["ann", "ann", "bob"]
+        assert search._own_rows("gs://a/b", names, "gs://a/b/bob", ["0.png", "1.png"]) == [2, -1]
 
 
 def test_the_second_search_embeds_only_the_probe(faces, run):
