@@ -145,6 +145,8 @@ def _means(calibration: Any, images: int, people: int) -> list[str]:
     if calibration.origin:
         told.append(f"measured on {calibration.origin}")
     told = ["; ".join(told) + "."]
+    if calibration.warning:
+        told.append(calibration.warning)
     if calibration.far:
         chance = 1 - (1 - calibration.far) ** images
         told.append(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
-from ddl_jax.evaluation.evaluate import evaluations_of, read_results
+from ddl_jax.evaluation.evaluate import SEEN, evaluations_of, read_results
 from ddl_jax.evaluation.kept_files import read_card
 from ddl_jax.evaluation.pictures import read_similarities
 from ddl_jax.evaluation.result import FARS
@@ -33,6 +33,7 @@ class Calibration:
       far: the false accept rate at `same`; None where nobody measured it.
       origin: what they were measured on, in words.
       similarities: what was measured, or a sample of it; None where it is not kept.
+      seen: how many of the people that they were measured on were trained on.
     """
 
     same: float
@@ -41,6 +42,18 @@ class Calibration:
     far: float | None = None
     origin: str = ""
     similarities: Similarities | None = None
+    seen: int = 0
+
+    @property
+    def warning(self) -> str:
+        """What to tell where the network knows the people it was measured on; "" elsewhere."""
+        if not self.seen:
+            return ""
+        return (
+            f"ATTENTION: {self.seen} people of {self.origin} are trained on: of people that the "
+            "network does not know, more pairs are on the wrong side; evaluate it on others "
+            "(config.evaluation.data, --name), or choose a benchmark by --protocol."
+        )
 
     def verdict(self, cosine: float) -> str:
         """SAME, UNDECIDED or DIFFERENT."""
@@ -111,7 +124,8 @@ def measured(
       workdir, step: of the checkpoint; other steps have other weights.
       flip: whether the mirror image's embedding is added.
       name: of the evaluation; the run's own before others when empty.
-      protocol: of its results; the first with a threshold when empty.
+      protocol: of its results; when empty the first with a threshold, of people that were not
+        trained on if there is one.
 
     Raises:
       UserError: there is no such `name` or `protocol`.
@@ -119,31 +133,45 @@ def measured(
     directories = evaluations_of(workdir, step, name)
     if name and not directories:
         raise UserError(f"--name: {workdir} has no evaluation {name!r} of step {step}")
-    fit = {}
-    for directory in directories:
-        card = read_card(directory)
-        for result, metrics in read_results(directory).items():
-            if not _is_of_images(result, card, flip):
-                continue
-            same = _same(metrics)
-            if same is None:
-                continue
-            if protocol in ("", result):
-                kept = read_similarities(directory).get(result)
-                return _calibration(same, kept, f"{result} of {directory}")
-            fit.setdefault(result, directory)
-    if protocol:
+    found = [each for directory in directories for each in _found(directory, flip)]
+    wanted = [each for each in found if protocol in ("", each.result)]
+    if protocol and not wanted:
+        fit = ", ".join(dict.fromkeys(each.result for each in found))
         raise UserError(
             f"--protocol: no {protocol!r} with a threshold for two images in the evaluations of "
-            f"step {step} of {workdir}; there are: {', '.join(fit) or 'none'}"
+            f"step {step} of {workdir}; there are: {fit or 'none'}"
         )
-    return None
+    return _calibration(min(wanted, key=lambda each: each.seen > 0)) if wanted else None
+
+
+class _Found(NamedTuple):
+    """A result with a threshold for two images."""
+
+    directory: epath.Path
+    result: str
+    same: float
+    reached: str
+    far: float | None
+    seen: int
+
+
+def _found(directory: epath.Path, flip: bool) -> Iterator[_Found]:
+    card = read_card(directory)
+    for result, metrics in read_results(directory).items():
+        same = _same(metrics)
+        if same is not None and _is_of_images(result, card, flip):
+            seen = card.get(SEEN, 0) if _is_own(result) else 0
+            yield _Found(directory, result, *same, seen)
+
+
+def _is_own(result: str) -> bool:
+    """Whether it is of the run's data set, not of a benchmark."""
+    return result.split("/")[0] in ("domains", "pairs")
 
 
 def _is_of_images(result: str, card: Mapping[str, Any], flip: bool) -> bool:
     """Whether a result compares image with image, embedded as here."""
-    kind = result.split("/")[0]
-    own = card if kind in ("domains", "pairs") else card.get("protocols", {}).get(kind, {})
+    own = card if _is_own(result) else card.get("protocols", {}).get(result.split("/")[0], {})
     rule = "image + mirror image" if flip else "image"
     return own.get("embedding") == rule and "video" not in own
 
@@ -160,20 +188,21 @@ def _same(metrics: Mapping[str, float]) -> tuple[float, str, float | None] | Non
     return float(best), f"tells {100 * metrics['accuracy']:.1f} % of the pairs apart", None
 
 
-def _calibration(
-    found: tuple[float, str, float | None], kept: Similarities | None, origin: str
-) -> Calibration:
-    same, reached, far = found
+def _calibration(found: _Found) -> Calibration:
+    origin = f"{found.result} of {found.directory}"
+    same, reached = found.same, found.reached
+    kept = read_similarities(found.directory).get(found.result)
+    also = {"far": found.far, "origin": origin, "similarities": kept, "seen": found.seen}
     genuine = 0 if kept is None else len(kept.positive)
     if genuine < _LEAST_GENUINE:
         why = f"{genuine or 'no'} pairs of one person are kept, {_LEAST_GENUINE} are needed to say"
-        return Calibration(same, None, (reached, why), far, origin, kept)
+        return Calibration(same, None, (reached, why), **also)
     limit = np.sort(kept.positive)[int(_FRR * genuine)]
     different = min(float(limit), same)  # what many strangers do not reach needs no third answer
     below = np.mean(kept.positive < different)
     missed = f"{100 * below:.3g} % of {genuine:,} pairs of one person do not reach"
     ends = reached, missed if below else f"all of {genuine:,} pairs of one person reach"
-    return Calibration(same, different, ends, far, origin, kept)
+    return Calibration(same, different, ends, **also)
 
 
 def _share(share: float) -> str:

@@ -47,6 +47,8 @@ HEADLINE = (
     *("tar_at_far_0.0001", "tpir_at_fpir_0.01"),
 )
 
+SEEN = "people seen in training"  # in a card, where there is a data set
+
 
 class EvaluationData(NamedTuple):
     """What there is to evaluate on: a data set, or None, and benchmarks."""
@@ -159,10 +161,10 @@ def _people(
 
 
 def protocol_card(
-    card: ModelCard, data: EvaluationData, settings: config_lib.Evaluation, step: int
+    card: ModelCard, data: EvaluationData, settings: config_lib.Evaluation, step: int, seen: int
 ) -> dict[str, Any]:
-    """What a reader must know to compare the numbers."""
-    own = {} if data.source is None else _own_card(data.source, settings)
+    """What a reader must know to compare the numbers; `seen` people were trained on."""
+    own = {} if data.source is None else _own_card(data.source, settings) | {SEEN: seen}
     benchmarks = protocol_cards(data.protocols, settings)
     return {
         **own,

@@ -73,6 +73,13 @@ def test_a_match_is_the_cosine_and_what_it_means(faces, run, evaluated):
     assert told.startswith("cosine 1.0000 ") and "The same person: 1.000 is not below 0.9" in told
 
 
+def test_thresholds_of_people_that_are_trained_on_are_told(faces, run, evaluated):
+    path = evaluation_directory(evaluated, 7) / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"people seen in training": 5}))
+    for command in (("match", "probe.png", "people/bob/1.png"), ("search", "people", "probe.png")):
+        assert "ATTENTION: 5 people of domains/easy of " in run(*command)
+
+
 def test_a_match_that_nobody_can_explain_says_how_to_get_there(faces, run, workdir):
     told = run("match", "probe.png", "people/ann/0.png")
     assert told.startswith("cosine ") and "step 7 of " in told

@@ -118,6 +118,21 @@ def test_the_first_that_knows_is_taken_or_the_one_that_is_named(tmp_path):
         assert means.same == 0.5 and means.origin.endswith("7-protocols")
 
 
+def test_people_that_were_not_trained_on_are_preferred_and_others_told(tmp_path):
+    card = {"embedding": BOTH, "people seen in training": 9}
+    both = {"domains/easy": result(0.4, 0.3)}
+    write_evaluation(evaluation_directory(tmp_path, 7), both, card)
+    means = found(tmp_path)
+    assert means.same == 0.4
+    assert means.warning.startswith(f"ATTENTION: 9 people of domains/easy of {tmp_path}/evaluation")
+    write(tmp_path, {"lfw": result(0.5, 0.4)}, name="protocols", lfw={"embedding": BOTH})
+    assert (found(tmp_path).same, found(tmp_path).warning) == (0.5, "")
+    assert "9 people" in found(tmp_path, protocol="domains/easy").warning
+    others = card | {"people seen in training": 0}
+    write_evaluation(evaluation_directory(tmp_path, 7, "b"), {"domains/x": result(0.6)}, others)
+    assert found(tmp_path).same == 0.6
+
+
 def test_what_was_embedded_or_compared_otherwise_has_no_say(tmp_path):
     results = {name: result(0.5, 0.4) for name in ("domains/easy", "ijbc/N1D1F1", "cox/v2s/cam1")}
     write(
