@@ -1,5 +1,6 @@
 """`python eval.py compare RUN_A RUN_B ...`: runs side by side, and which differences are chance."""
 
+import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -37,7 +38,16 @@ def main(argv: Sequence[str]) -> None:
             raise UserError(f"no work directory {run!r}; give those of evaluated runs")
     if values.name:
         config_lib.check_name(values.name)
+    _check_out(values.out)
     print(_compare(runs, values.name, values.out))
+
+
+def _check_out(out: str) -> None:
+    """Refuses what is no folder, nor can become one, before anything is read."""
+    place = epath.Path(out)
+    there = next((path for path in (place, *place.parents) if path.exists()), None)
+    if out and there is not None and not there.is_dir():
+        raise UserError(f"--out={out}: {os.fspath(there)!r} is a file; give a folder")
 
 
 def _compare(runs: Sequence[str], name: str, out: str) -> str:
@@ -47,13 +57,19 @@ def _compare(runs: Sequence[str], name: str, out: str) -> str:
 
     try:
         directories = [latest_evaluation(run, name) for run in runs]
-    except UserError:
-        if name:
-            raise
-        directories = [latest_evaluation(run, "protocols") for run in runs]
+    except UserError as error:
+        try:
+            directories = [latest_evaluation(run, name or "protocols") for run in runs]
+        except UserError:
+            raise error from None
     columns = dict(zip(_columns(runs), directories))
     compared = compare(columns)
-    page = write_comparison(epath.Path(out) if out else directories[-1], compared)
+    place = epath.Path(out) if out else directories[-1]
+    try:
+        page = write_comparison(place, compared)
+    except OSError as error:
+        told = error.strerror or error
+        raise UserError(f"{place} cannot be written: {told}; give another --out=DIR") from error
     return f"{comparison_table(compared)}\n{page}"
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 from absl import flags
+from etils import epath
 
 from ddl_jax import command_line
 from ddl_jax.commands import _meaning, _network
@@ -32,7 +33,7 @@ def _match(values: flags.FlagValues, first: str, second: str) -> str:
     choice = _network.read(values, "match")
     _meaning.check(values)
     for path in (first, second):
-        if os.path.isdir(path):
+        if epath.Path(path).is_dir():
             raise UserError(f"{path} is a folder; match takes two images, search folders")
     if values.landmarks and os.path.basename(first) == os.path.basename(second) != first:
         raise UserError(f"--landmarks name images: {first} and {second} have one name; rename one")
@@ -48,5 +49,5 @@ def _match(values: flags.FlagValues, first: str, second: str) -> str:
     if calibration is None:
         told.append(_meaning.how_to_get_one(values, network))
     else:
-        told += [calibration.explain(cosine), calibration.shares(cosine)]
+        told += [calibration.explain(cosine), calibration.shares(cosine), calibration.warning]
     return "\n".join(filter(None, told))

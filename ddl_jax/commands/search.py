@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
+from etils import epath
 
 from ddl_jax import command_line
 from ddl_jax.commands import _meaning, _network
@@ -59,9 +60,7 @@ def _search(values: flags.FlagValues, gallery_path: str, probe_path: str) -> str
     gallery, probe = images_at(gallery_path), images_at(probe_path)
     network = _network.Network(values, choice)
     calibration = _meaning.calibration(values, network)
-    # Of a folder the first of its folders, or a lone image's own name.
-    is_folder = os.path.isdir(gallery_path)
-    people = [name.split("/")[0] if is_folder else name for name in gallery.names]
+    people = _people(gallery_path, gallery.names)
     itself = _own_rows(gallery_path, gallery.names, probe_path, probe.names)
     found = best_people(
         network.embed(probe.images),
@@ -106,13 +105,19 @@ def _check_out(out: str) -> None:
         raise UserError(f"--out={out} is no file in a directory that is there; give another")
 
 
+def _people(gallery_path: str, names: Sequence[str]) -> list[str]:
+    """Of a folder the first of its folders, or a lone image's own name."""
+    is_folder = epath.Path(gallery_path).is_dir()
+    return [name.split("/")[0] if is_folder else name for name in names]
+
+
 def _own_rows(
     gallery_path: str, gallery: Sequence[str], probe_path: str, probe: Sequence[str]
 ) -> list[int]:
     """The row of the gallery that is the probe's own file; -1 where there is none."""
 
     def files(path: str, names: Sequence[str]) -> list[str]:
-        folder = path if os.path.isdir(path) else ""
+        folder = path if epath.Path(path).is_dir() else ""
         return [os.path.realpath(os.path.join(folder, name)) for name in names]
 
     row = {file: number for number, file in enumerate(files(gallery_path, gallery))}
@@ -131,11 +136,17 @@ def _means(calibration: Any, images: int, people: int) -> list[str]:
         return []
     same, different = calibration.reached
     told = [f"same: from {calibration.same:.3f}, which {same}"]
-    if calibration.different != calibration.same:
+    if missed := calibration.missed():
+        told.append(missed)
+    if calibration.different is None:
+        told.append(f"below it nobody can tell: {different}")
+    elif calibration.different != calibration.same or calibration.similarities is not None:
         told.append(f"different: below {calibration.different:.3f}, which {different}")
     if calibration.origin:
         told.append(f"measured on {calibration.origin}")
     told = ["; ".join(told) + "."]
+    if calibration.warning:
+        told.append(calibration.warning)
     if calibration.far:
         chance = 1 - (1 - calibration.far) ** images
         told.append(

@@ -20,9 +20,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 _WEIGHTS_AT_ONCE = 300_000  # 2.4 MB an array, which stays in a processor's cache
 _LEAST_KNOWN = 0.95
+_LEAST_DEVIATION = 1e-3  # of a difference, in its own size; below it is rounding
 _MOST_UNITS = 20_000  # of a list that does not say who is who
 
 
@@ -69,7 +71,9 @@ def difference(ours: np.ndarray, theirs: np.ndarray, level: float = 0.95) -> Dif
     """`ours - theirs`, two models measured on the same samples `[S + 1]`: the paired bootstrap.
 
     `p_value` is twice the smaller share of samples on either side of 0, each with the data
-    themselves counted in; it cannot be below 2 / (S + 1).
+    themselves counted in. Where no sample is on the other side, which says below 2 / (S + 1) and no
+    more, it is that of the normal tail of the difference over its deviation in the samples, if that
+    is smaller: a correction for many comparisons needs to know how much.
     """
     if np.shape(ours) != np.shape(theirs):
         raise ValueError(
@@ -80,8 +84,11 @@ def difference(ours: np.ndarray, theirs: np.ndarray, level: float = 0.95) -> Dif
     if np.isnan(low):
         return Difference(float(values[0]), low, high, np.nan)
     drawn = values[1:][np.isfinite(values[1:])]
-    tail = 1 + min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    return Difference(float(values[0]), low, high, float(min(1, 2 * tail / (1 + len(drawn)))))
+    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
+    p_value = min(1, 2 * (1 + tail) / (1 + len(drawn)))
+    if tail == 0:
+        p_value = min(p_value, _normal_tail(values[0] * np.sign(drawn[0]), np.std(drawn)))
+    return Difference(float(values[0]), low, high, float(p_value))
 
 
 def share_samples(hits: np.ndarray, identities: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -153,6 +160,13 @@ class PairSamples:
         """The same samples of the pairs `chosen` (bool or row numbers)."""
         repeats = None if self.repeats is None else self.repeats[chosen]
         return PairSamples(self.counts, self.first[chosen], self.second[chosen], repeats)
+
+
+def _normal_tail(value: float, deviation: float) -> float:
+    """Two-sided; 1 where the samples hardly vary, and so do not say how sure the value is."""
+    if deviation <= _LEAST_DEVIATION * abs(value):
+        return 1.0
+    return float(2 * stats.norm.sf(value / deviation))
 
 
 def _bounds(values: np.ndarray, level: float) -> tuple[float, float]:

@@ -7,7 +7,6 @@ Runs must have been evaluated on the same files in the same way; what is compare
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,11 +17,14 @@ from ddl_jax.errors import UserError
 from ddl_jax.evaluation.bootstrap import Difference, difference
 from ddl_jax.evaluation.evaluate import check_same_protocol, read_results
 from ddl_jax.evaluation.evidence import Evidence, read_evidence
+from ddl_jax.evaluation.kept_files import read_card
 from ddl_jax.evaluation.paired import McNemar, mcnemar
 from ddl_jax.evaluation.report import Results
 
 LEVEL = 0.05
-_LOWER_IS_BETTER = ("eer", "overlap", "gap", "accuracy_std_of_races")
+_LOWER_IS_BETTER = ("eer", "overlap")
+# Distances between groups: less where the hard ones gain, and where the easy ones lose more.
+_NEITHER = ("gap", "accuracy_std_of_races")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", or nothing where the difference may be chance."""
-        if not self.significant:
+        """ "better", "worse"; nothing where it may be chance or is neither (`_NEITHER`)."""
+        if not self.significant or self.metric in _NEITHER:
             return ""
         lower = self.metric in _LOWER_IS_BETTER
         return "better" if (self.difference.value > 0) != lower else "worse"
@@ -71,12 +73,12 @@ class ComparedRuns:
     def summary(self) -> str:
         """How many comparisons were made, how many count, and how that was decided."""
         first, *others = self.results
-        counted = [c for c in self.comparisons if c.significant]
-        better = sum(c.verdict == "better" for c in counted)
+        verdicts = [each.verdict for each in self.comparisons]
+        better, worse = (verdicts.count(verdict) for verdict in ("better", "worse"))
         return (
-            f"{len(self.comparisons)} comparisons with {first}: {better} better and "
-            f"{len(counted) - better} worse than chance explains (paired tests, false discovery "
-            f"rate {100 * LEVEL:g} % over all comparisons by Benjamini and Hochberg)"
+            f"{len(self.comparisons)} comparisons with {first}: {better} better and {worse} worse "
+            f"than chance explains (paired tests, false discovery rate {100 * LEVEL:g} % over all "
+            "comparisons by Benjamini and Hochberg)"
         )
 
 
@@ -92,7 +94,7 @@ def compare(directories: Mapping[str, epath.Path]) -> ComparedRuns:
     if len(directories) < 2:
         raise UserError(f"{len(directories)} run given; give two or more to compare")
     first, *others = directories
-    card = json.loads((directories[first] / "card.json").read_text())
+    card = read_card(directories[first])
     advice = f"evaluate it on the same files in the same way as {directories[first]}"
     for run in others:
         check_same_protocol(directories[run], card, advice)

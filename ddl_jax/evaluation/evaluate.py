@@ -23,6 +23,7 @@ from ddl_jax.evaluation.embedding import check_finite, embed
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.evidence import read_evidence, write_evidence
 from ddl_jax.evaluation.faces import read_faces, with_faces, write_faces
+from ddl_jax.evaluation.kept_files import read_card, read_object, reading
 from ddl_jax.evaluation.pairs_protocol import pairs_protocol, read_pairs
 from ddl_jax.evaluation.pictures import distribution_pictures, roc_pictures
 from ddl_jax.evaluation.plots import plot_training_curves
@@ -45,6 +46,8 @@ HEADLINE = (
     *("accuracy_mean_of_races", "accuracy_std_of_races"),
     *("tar_at_far_0.0001", "tpir_at_fpir_0.01"),
 )
+
+SEEN = "people seen in training"  # in a card, where there is a data set
 
 
 class EvaluationData(NamedTuple):
@@ -158,10 +161,10 @@ def _people(
 
 
 def protocol_card(
-    card: ModelCard, data: EvaluationData, settings: config_lib.Evaluation, step: int
+    card: ModelCard, data: EvaluationData, settings: config_lib.Evaluation, step: int, seen: int
 ) -> dict[str, Any]:
-    """What a reader must know to compare the numbers."""
-    own = {} if data.source is None else _own_card(data.source, settings)
+    """What a reader must know to compare the numbers; `seen` people were trained on."""
+    own = {} if data.source is None else _own_card(data.source, settings) | {SEEN: seen}
     benchmarks = protocol_cards(data.protocols, settings)
     return {
         **own,
@@ -217,11 +220,13 @@ def write_evaluation(
 
 def read_results(directory: epath.Path) -> Results:
     """The results.json of an evaluation; null becomes NaN."""
-    table = json.loads((directory / "results.json").read_text())
-    return {
-        protocol: {key: np.nan if value is None else value for key, value in metrics.items()}
-        for protocol, metrics in table.items()
-    }
+    path = directory / "results.json"
+    table = read_object(path)
+    with reading(path):
+        return {
+            protocol: {key: np.nan if value is None else value for key, value in metrics.items()}
+            for protocol, metrics in table.items()
+        }
 
 
 def evaluation_directory(workdir: epath.PathLike, step: int, name: str = "") -> epath.Path:
@@ -244,10 +249,9 @@ def check_same_protocol(directory: epath.Path, card: Mapping[str, Any], advice: 
     Raises:
       UserError: the two differ in more than the model.
     """
-    path = directory / "card.json"
-    if not path.exists():
+    if not (directory / "card.json").exists():
         return
-    there = json.loads(path.read_text())
+    there = read_card(directory)
     benchmarks, now = there.get("protocols", {}), card.get("protocols", {})
     if sorted(benchmarks) != sorted(now):
         names = [", ".join(each) or "none" for each in (benchmarks, now)]
@@ -273,7 +277,10 @@ def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
     steps = [int(n.split("-")[0]) for n in names if re.fullmatch(rf"\d+{_suffix(name)}", n)]
     done = [s for s in steps if _is_whole(evaluation_directory(workdir, s, name))]
     if not done:
-        raise UserError(f"{workdir} has no evaluation; run eval.py --workdir={workdir} first")
+        which, option = (f" {name!r}", f" --name={name}") if name else ("", "")
+        raise UserError(
+            f"{workdir} has no evaluation{which}; run eval.py --workdir={workdir}{option} first"
+        )
     return evaluation_directory(workdir, max(done), name)
 
 
@@ -326,7 +333,7 @@ def report(
         runs=tables,
         pictures=pictures,
         of_group=of_group,
-        card=json.loads((directory / "card.json").read_text()),
+        card=read_card(directory),
         rests_on=rests_on,
         faces=read_faces(directory),
     )

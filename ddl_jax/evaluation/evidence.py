@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from etils import epath
 
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.bootstrap import PairSamples, interval
+from ddl_jax.evaluation.kept_files import reading
 from ddl_jax.evaluation.resampled import verification_samples
 from ddl_jax.files import write_atomically
 
@@ -111,7 +111,7 @@ def read_evidence(directory: epath.Path) -> dict[str, Evidence]:
         raise UserError(
             f"{directory} keeps nothing to compare (no {FILE}); run eval.py on that run again"
         )
-    try:
+    with reading(path):
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file}
         told = json.loads(str(arrays["told"]))
@@ -121,8 +121,6 @@ def read_evidence(directory: epath.Path) -> dict[str, Evidence]:
                 "that run again"
             )
         return {name: _read(name, about, arrays) for name, about in told["results"].items()}
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}); run eval.py on that run again") from error
 
 
 def _read(protocol: str, about: Mapping, arrays: Mapping[str, np.ndarray]) -> Evidence:

@@ -15,6 +15,7 @@ from ddl_jax.data.alignment import align
 from ddl_jax.data.decode import decode_image, fit
 from ddl_jax.evaluation.hardest import FacePair, HardPair
 from ddl_jax.evaluation.images import EncodedImage, Images
+from ddl_jax.evaluation.kept_files import read_object, reading
 from ddl_jax.evaluation.result import ProtocolResult
 from ddl_jax.files import write_atomically
 
@@ -80,11 +81,12 @@ def read_faces(directory: epath.Path) -> dict[str, list[FacePair]]:
     path = directory / FILE
     if not path.exists():
         return {}
-    plain = json.loads(path.read_text())
-    return {
-        name: [
-            FacePair(p["genuine"], p["score"], tuple(p["names"]), tuple(p["pictures"]))
-            for p in pairs
-        ]
-        for name, pairs in plain.items()
-    }
+    plain = read_object(path)
+    with reading(path):
+        return {
+            name: [
+                FacePair(p["genuine"], p["score"], tuple(p["names"]), tuple(p["pictures"]))
+                for p in pairs
+            ]
+            for name, pairs in plain.items()
+        }

@@ -9,11 +9,10 @@ float64, so what comes back does not depend on float32, nor on blocks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
-from ddl_jax.evaluation.similarity import BLOCK, unit_rows
+from ddl_jax.evaluation.similarity import BLOCK, check_finite, unit_rows
 
 # Equal vectors can differ by rounding after a blocked matrix product: nearer than this is a tie.
 TIE = 1e-12
@@ -76,7 +75,7 @@ class BestPeople:
 
     Attributes:
         cosines: `[P, k]` the highest cosine to a row of the identity; -inf where there is none.
-        rows: `[P, k]` that row.
+        rows: `[P, k]` that row; -1 where there is none.
     """
 
     cosines: np.ndarray
@@ -113,42 +112,79 @@ def best_people(
             "as rows, one at least, of the same size"
         )
     by_id = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[by_id], np.arange(codes.max() + 1))
     itself = np.full(len(unit), -1) if itself is None else np.asarray(itself)
-    parts = [_best_of(c, by_id, starts, k) for c in _whole_rows(unit, gallery, itself)]
-    return BestPeople(*(np.concatenate([part[i] for part in parts]) for i in (0, 1)))
+    leaders = _Leaders(unit, min(k, int(codes.max()) + 1))
+    for start in range(0, len(gallery), BLOCK):
+        rows = by_id[start : start + BLOCK]
+        check_finite(gallery[rows], rows)
+        leaders.add(unit_rows(gallery[rows]), rows, codes[rows], itself)
+    return BestPeople(leaders.cosines, leaders.rows)
 
 
-def _whole_rows(unit: np.ndarray, gallery: np.ndarray, itself: np.ndarray) -> Iterator[np.ndarray]:
-    """All cosines of some probes at a time, in whole rows; -inf with what is the probe itself."""
-    size = max(1, BLOCK * 256 // len(gallery))  # 2 Mi cosines: 16 MiB
-    for start in range(0, len(unit), size):
-        part = slice(start, start + size)
-        cosines = np.concatenate(
-            [
-                unit[part] @ unit_rows(gallery[first : first + BLOCK], first_row=first).T
-                for first in range(0, len(gallery), BLOCK)
-            ],
-            axis=1,
+class _Leaders:
+    """The k best identities of every probe, as blocks of the gallery come in the order of ids."""
+
+    def __init__(self, unit: np.ndarray, k: int):
+        self.cosines = np.full((len(unit), k), -np.inf)
+        self.rows = np.full((len(unit), k), -1)
+        self._people = np.full((len(unit), k), -1)
+        self._unit = unit
+
+    def add(
+        self, block: np.ndarray, rows: np.ndarray, codes: np.ndarray, itself: np.ndarray
+    ) -> None:
+        """Ranks the identities `codes` of `block`, which are the gallery's `rows`.
+
+        `itself[P]` is the gallery row that a probe is not compared with.
+        """
+        starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
+        order = np.argsort(rows)
+        place = order[np.searchsorted(rows, itself, sorter=order) % len(rows)]
+        place = np.where(rows[place] == itself, place, -1)
+        size = max(1, BLOCK * 256 // len(block))  # 2 Mi cosines: 16 MiB
+        for start in range(0, len(self._unit), size):
+            part = slice(start, start + size)
+            cosines = self._unit[part] @ block.T
+            own = np.flatnonzero(place[part] >= 0)
+            cosines[own, place[part][own]] = -np.inf
+            best = np.maximum.reduceat(cosines, starts, axis=1)
+            self._keep_the_better_half(part, best, int(codes[0]))
+            leading = np.flatnonzero((best > self.cosines[part, -1:]).any(axis=0))
+            if len(leading):
+                self._merge(part, cosines, best[:, leading], starts, leading, rows, codes)
+
+    def _keep_the_better_half(self, part: slice, best: np.ndarray, first: int) -> None:
+        """Of an identity that began in the last block, the less similar rows give way."""
+        again, where = np.nonzero(self._people[part] == first)
+        better = best[again, 0] > self.cosines[part][again, where]
+        best[again[~better], 0] = -np.inf
+        self.cosines[part][again[better], where[better]] = -np.inf
+
+    def _merge(
+        self,
+        part: slice,
+        cosines: np.ndarray,
+        best: np.ndarray,
+        starts: np.ndarray,
+        leading: np.ndarray,
+        rows: np.ndarray,
+        codes: np.ndarray,
+    ) -> None:
+        k = self.cosines.shape[1]
+        both = np.concatenate([self.cosines[part], best], axis=1)
+        chosen = np.argsort(-both, axis=1, kind="stable")[:, :k]  # of equals the earlier stays
+        people, kept = (
+            np.take_along_axis(old[part], np.minimum(chosen, k - 1), axis=1)
+            for old in (self._people, self.rows)
         )
-        own = np.flatnonzero(itself[part] >= 0)
-        cosines[own, itself[part][own]] = -np.inf
-        yield cosines
-
-
-def _best_of(
-    cosines: np.ndarray, by_id: np.ndarray, starts: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    ordered = cosines[:, by_id]
-    best = np.maximum.reduceat(ordered, starts, axis=1)
-    people = np.argsort(-best, axis=1, kind="stable")[:, :k]
-    ends = np.append(starts[1:], len(by_id))
-    rows = np.empty_like(people)
-    for probe, place in np.ndindex(people.shape):
-        person = people[probe, place]
-        of_person = slice(starts[person], ends[person])
-        rows[probe, place] = by_id[of_person][np.argmax(ordered[probe, of_person])]
-    return np.take_along_axis(best, people, axis=1), rows
+        self.cosines[part] = np.take_along_axis(both, chosen, axis=1)
+        ends = np.append(starts[1:], len(rows))
+        for probe, place in np.argwhere((chosen >= k) & np.isfinite(self.cosines[part])):
+            person = leading[chosen[probe, place] - k]
+            of_person = slice(starts[person], ends[person])
+            kept[probe, place] = rows[of_person][np.argmax(cosines[probe, of_person])]
+            people[probe, place] = codes[starts[person]]
+        self._people[part], self.rows[part] = people, kept
 
 
 @dataclasses.dataclass(frozen=True)

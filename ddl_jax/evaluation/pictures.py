@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.evaluation.evidence import Evidence, RocBand
+from ddl_jax.evaluation.kept_files import reading
 from ddl_jax.evaluation.plots import plot_distributions, plot_roc_bands
 from ddl_jax.evaluation.report import group_of
 from ddl_jax.evaluation.similarity import Similarities
@@ -70,7 +71,8 @@ def roc_pictures(directory: epath.Path, runs: Mapping[str, Mapping[str, Evidence
 
 def read_similarities(directory: epath.Path) -> dict[str, Similarities]:
     """The similarities.npz of an evaluation."""
-    with np.load(io.BytesIO((directory / "similarities.npz").read_bytes())) as arrays:
+    path = directory / "similarities.npz"
+    with reading(path), np.load(io.BytesIO(path.read_bytes())) as arrays:
         protocols = dict.fromkeys(name.rsplit("|", 1)[0] for name in arrays)
         return {
             protocol: Similarities(

@@ -67,7 +67,8 @@ def evaluate_workdir(
     several = jax.process_count() > 1
     mesh = parallel.make_mesh(0 if several else min(config.devices, jax.device_count()))
     module, variables, card = load_checkpoint(workdir, step, mesh=mesh)
-    protocol = protocol_card(card, data, config.evaluation, step)
+    seen = _seen(workdir, config, data)
+    protocol = protocol_card(card, data, config.evaluation, step, seen)
     directory = evaluation_directory(workdir, step, name)
     check_same_protocol(directory, protocol, "give --name=NAME to keep both")
     for path in earlier.values():
@@ -78,20 +79,19 @@ def evaluate_workdir(
         write_evaluation(directory, run.results, protocol)
         runs = earlier | {_column(workdir): directory}
         table = report(directory, runs, metrics=read_metrics(workdir, up_to=step))
-        attention = [*_seen(workdir, config, data), *run.attention]
+        attention = [*([identities.warning(seen)] if seen else []), *run.attention]
         told = "\n".join([*attention, f"{directory / 'report.html'}\n", table])
     parallel.wait_for_all("evaluation")
     return told
 
 
-def _seen(workdir: epath.PathLike, config: Config, data: EvaluationData) -> list[str]:
-    """The warning about people that were trained on, if there are any."""
+def _seen(workdir: epath.PathLike, config: Config, data: EvaluationData) -> int:
+    """How many people of the data set were trained on."""
     if data.source is None:
-        return []
+        return 0
     place = config_lib.evaluation_data(config)
     evaluated = identities.Known.of(place, config.synthetic, data.source.index)
-    seen = identities.seen(identities.trained_on(workdir), evaluated)
-    return [identities.warning(seen)] if seen else []
+    return identities.seen(identities.trained_on(workdir), evaluated)
 
 
 def _column(workdir: epath.PathLike) -> str:

@@ -89,7 +89,7 @@ class Run:
         """Images of a row of a batch."""
         return config_lib.images_of_a_row(self.config.batch)
 
-    @property
+    @functools.cached_property
     def seen(self) -> int:
         """Identities of the evaluation that this run, or the one it starts from, is trained on."""
         if self.evaluation_data is None or self.evaluation_data.source is None:
@@ -140,7 +140,7 @@ class Run:
     def protocol_card(self, step: int) -> dict[str, Any]:
         """What the results of an evaluation at `step` mean."""
         settings = self.config.evaluation
-        return protocol_card(self.card, self.evaluation_data, settings, step)
+        return protocol_card(self.card, self.evaluation_data, settings, step, self.seen)
 
     def batches(self) -> HostBatches:
         """This host's rows of all batches, where there are any."""

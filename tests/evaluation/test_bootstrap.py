@@ -57,6 +57,26 @@ def test_difference_is_paired():
         difference(common, common[1:])
 
 
+def test_a_difference_that_no_sample_doubts_is_as_sure_as_its_deviation_says():
+    drawn = np.array([3.0, *np.linspace(2, 4, 1000)])
+    # Twice the tail of a normal distribution beyond 3 / 0.5779 = 5.191 deviations.
+    assert difference(drawn, np.zeros(1001)).p_value == pytest.approx(2.09e-7, rel=0.01)
+    assert difference(np.zeros(1001), drawn).p_value == pytest.approx(2.09e-7, rel=0.01)
+    # The samples' own bound holds where the tail's is larger, and where they are all alike.
+    for skewed in ([0.1, *np.linspace(0.01, 1, 99)], np.full(100, 0.1)):
+        assert difference(np.array(skewed), np.zeros(100)).p_value == pytest.approx(2 / 100)
+
+
+def test_small_p_values_of_equal_models_are_rare():
+    rng = np.random.default_rng(0)
+    counts = identity_samples(200, 400)
+    people = rng.normal(size=(200, 4000)) * rng.exponential(size=(200, 1))
+    means = counts @ people / 200
+    p = np.array([difference(each, np.zeros(401)).p_value for each in means.T])
+    assert np.mean(p <= 0.05) < 0.07
+    assert 0 < np.sum(p < 2 / 401) and np.mean(p <= 1e-3) < 4e-3 and np.mean(p <= 1e-5) < 1e-3
+
+
 def test_weights_of_pairs_by_hand():
     counts = np.array([[1, 1, 1], [2, 0, 1]])
     samples = PairSamples(counts, np.array([0, 0, 0, 1]), np.array([0, 1, 2, 1]))

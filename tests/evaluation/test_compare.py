@@ -1,6 +1,7 @@
 """Runs side by side: tests on the same pairs, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from ddl_jax.evaluation import difference, mcnemar, pairs_protocol
 from ddl_jax.evaluation.compare import compare
 from ddl_jax.evaluation.comparison_report import comparison_table, write_comparison
 from ddl_jax.evaluation.evaluate import write_evaluation
+from ddl_jax.evaluation.evidence import Evidence
+from ddl_jax.evaluation.result import ProtocolResult
 
 CARD = {"embedding": "image", "protocols": {"lfw": {"data": "d", "pairs": "600"}}, "model": "m"}
 
@@ -86,12 +89,44 @@ def test_a_better_run_is_told_by_the_tests_on_the_same_pairs(runs):
     np.testing.assert_allclose(adjusted, np.minimum(expected, 1))
 
 
+def test_one_real_difference_among_many_comparisons_is_called(tmp_path):
+    rng = np.random.default_rng(0)
+    common = {f"rank_{k}": 0.5 + 0.01 * rng.normal(size=1001) for k in range(1, 41)}
+    shift = 0.05 + 0.005 * rng.normal(size=1001)
+    for name, first in (("one", common["rank_1"]), ("two", common["rank_1"] + shift)):
+        drawn = common | {"rank_1": first}
+        metrics = {metric: float(values[0]) for metric, values in drawn.items()}
+        result = ProtocolResult(metrics, evidence=Evidence("60 people", drawn))
+        write_evaluation(tmp_path / name, {"many": result}, CARD)
+    compared = compare(_directories(tmp_path, "one", "two"))
+    assert len(compared.comparisons) == 40  # 40 x 2 / 1,001 is more than 5 %
+    assert {each.metric for each in compared.comparisons if each.significant} == {"rank_1"}
+
+
+def test_a_smaller_gap_of_a_run_that_is_worse_everywhere_is_not_better(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, easy, hard in (("one", 0.8, 0.5), ("two", 0.6, 0.45)):
+        noise = 0.01 * rng.normal(size=(2, 1001))
+        separation, gap = hard + noise[0], easy - hard + noise[1]
+        drawn = {"separation": separation, "gap": gap, "accuracy_std_of_races": gap}
+        metrics = {metric: float(values[0]) for metric, values in drawn.items()}
+        result = ProtocolResult(metrics, evidence=Evidence("60 people", drawn))
+        write_evaluation(tmp_path / name, {"domains/hard": result}, CARD)
+    compared = compare(_directories(tmp_path, "one", "two"))
+    found = {each.metric: each for each in compared.comparisons}
+    assert found["separation"].verdict == "worse"
+    for metric in ("gap", "accuracy_std_of_races"):
+        assert found[metric].significant and found[metric].difference.value < 0
+        assert found[metric].verdict == ""
+    assert "3 comparisons with one: 0 better and 1 worse" in compared.summary
+
+
 def test_the_files_of_a_comparison(runs, tmp_path):
     root, _ = runs
     compared = compare(_directories(root, "first", "better"))
     table = comparison_table(compared)
     (line,) = [line for line in table.splitlines() if line.startswith("| lfw | accuracy |")]
-    assert ": better** |" in line and "[" in line and "p 0.01" in line
+    assert ": better** |" in line and "[" in line and ", p " in line
     assert "7 comparisons with first: 7 better and 0 worse" in table
     page = write_comparison(tmp_path, compared).read_text()
     assert "<script" not in page and "http" not in page and "<link" not in page
@@ -99,6 +134,19 @@ def test_the_files_of_a_comparison(runs, tmp_path):
     content = json.loads((tmp_path / "compare.json").read_text(), parse_constant=pytest.fail)
     assert content["against"] == "first" and content["comparisons"] == 7
     assert {each["verdict"] for each in content["results"]} == {"better"}
+
+
+def test_a_comparison_leaves_the_files_of_an_evaluation_alone(runs, tmp_path):
+    root, _ = runs
+    shutil.copytree(root / "better", tmp_path / "run")
+    for picture in ("roc_lfw.png", "distributions_lfw.png"):  # of the run's own report
+        (tmp_path / "run" / picture).write_bytes(b"its own")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    compared = compare({"first": root / "first", "run": tmp_path / "run"})
+    write_comparison(tmp_path / "run", compared)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert after.keys() - before.keys() == {"compare.html", "compare.json"}
+    assert before.items() <= after.items()
 
 
 @pytest.mark.parametrize(

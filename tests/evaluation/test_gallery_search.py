@@ -128,3 +128,36 @@ def test_who_has_nothing_but_the_probe_itself_is_not_found():
 def test_best_people_of_what_does_not_agree(gallery, ids):
     with pytest.raises(ValueError, match="as many ids as rows"):
         best_people([[1.0, 0]], gallery, ids, k=1)
+
+
+@pytest.mark.parametrize("block", [4, 7, 8192])
+def test_people_over_several_blocks_are_found_once(monkeypatch, block):
+    monkeypatch.setattr(gallery_search, "BLOCK", block)
+    rng = np.random.default_rng(4)
+    names = np.repeat(["a", "b", "c", "d"], [30, 1, 11, 2])
+    for _ in range(20):
+        gallery, probe = rng.normal(size=(44, 3)), rng.normal(size=(9, 3))
+        cosines = unit_rows(probe) @ unit_rows(gallery).T
+        found = best_people(probe, gallery, names, k=2)
+        for number, mine in enumerate(cosines):
+            best = sorted(((mine[names == n].max(), n) for n in "abcd"), reverse=True)[:2]
+            assert names[found.rows[number]].tolist() == [name for _, name in best]
+            np.testing.assert_allclose(found.cosines[number], [value for value, _ in best])
+
+
+def test_a_gallery_is_normalised_once_whatever_the_number_of_probes(monkeypatch):
+    monkeypatch.setattr(gallery_search, "BLOCK", 8)
+    rows = []
+    monkeypatch.setattr(
+        gallery_search, "unit_rows", lambda x, **also: rows.append(len(x)) or unit_rows(x, **also)
+    )
+    rng = np.random.default_rng(5)
+    best_people(rng.normal(size=(3000, 2)), rng.normal(size=(40, 2)), np.arange(40), k=3)
+    assert sum(rows) == 3040
+
+
+def test_the_row_that_is_not_finite_is_named():
+    gallery = np.ones((20, 1))
+    gallery[17] = np.nan
+    with pytest.raises(ValueError, match="row 17 is not finite"):
+        best_people([[1.0]], gallery, np.arange(20)[::-1], k=1)

@@ -19,6 +19,7 @@ from ddl_jax.data.image_folder import ImageFolderSource
 from ddl_jax.data.prepare import prepare as prepare_data
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
+from ddl_jax.evaluation.evaluate import latest_evaluation
 from ddl_jax.interop import (
     read_torch_checkpoint,
     save_torch_backbone,
@@ -647,7 +648,10 @@ def test_evaluating_on_people_that_are_trained_on_is_said(faces, tmp_path, capsy
     train_and_evaluate(config, tmp_path / "run")
     told = "ATTENTION: 12 identities of the evaluation are trained on"
     assert told in capsys.readouterr().out
-    assert told in evaluate_workdir(tmp_path / "run")
+    for _ in range(2):  # the card of training's evaluation, and of the one after it
+        card = json.loads((latest_evaluation(tmp_path / "run") / "card.json").read_text())
+        assert card["people seen in training"] == 12
+        assert told in evaluate_workdir(tmp_path / "run")
     # And the people of the run that a run starts from, wherever the pictures are kept.
     later = settings(
         "synthetic_ddl",

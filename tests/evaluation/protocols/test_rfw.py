@@ -49,6 +49,10 @@ def _assert_numbers(results) -> None:
     assert summary["accuracy_std_of_races"] == pytest.approx(DEVIATION)
     assert summary["accuracy_lowest_of_races"] == pytest.approx(0.85)
     assert results["rfw"].roc is None
+    assert summary["accuracy_mean_of_races_low"] < MEAN < summary["accuracy_mean_of_races_high"]
+    # Samples of four equal races differ, so these are always above 0 and below the least.
+    for name in ("accuracy_std_of_races", "accuracy_lowest_of_races"):
+        assert f"{name}_low" not in summary and name not in results["rfw"].evidence.drawn
 
 
 def test_four_bins(tmp_path):
