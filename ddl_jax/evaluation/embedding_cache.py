@@ -52,7 +52,10 @@ class EmbeddingCache:
           variables: the network's.
           images: whose bytes are read for this.
         """
-        devices = [jaxlib.__version__, jax.default_backend(), jax.devices()[0].device_kind]
+        device = jax.devices()[0]
+        # The last is CUDA's and cuDNN's version, or libtpu's.
+        devices = [jaxlib.__version__, device.device_kind, device.client.platform_version]
+        devices += [jax.default_backend(), os.environ.get("XLA_FLAGS", "")]
         pixels = [pathlib.Path(module.__file__).read_bytes() for module in _PIXELS]
         digest = hashlib.sha256(repr([*devices, cv2.__version__]).encode())
         for part in (program.encode(), *pixels, self._hash_of(variables), _hash_images(images)):
