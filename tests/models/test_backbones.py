@@ -37,6 +37,14 @@ OTHER_PARAMETERS = {
 }
 
 
+# The others are these with more blocks.
+SHALLOW = {"iresnet18", "magface_iresnet18", "ir_18", "ir_se_50", "mbf", "mobilefacenet"}
+SHALLOW |= {"mobilefacenet_relu6"}
+EVERY_NAME = [
+    pytest.param(name, marks=() if name in SHALLOW else pytest.mark.long) for name in BACKBONES
+]
+
+
 def small(**options):
     """The same network, quick to compile."""
     return IResNet(depths=(1, 2), widths=(4, 8), stem_width=4, embedding_size=16, **options)
@@ -51,7 +59,7 @@ def variables():
     return jax.jit(small().init)(jax.random.key(1), small_images())
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", EVERY_NAME)
 def test_embeds_in_float32(name):
     module = create_backbone(name, embedding_size=96, dtype=jnp.bfloat16)
     images = jax.ShapeDtypeStruct((2, 112, 112, 3), jnp.float32)
@@ -219,16 +227,8 @@ def test_remat_changes_nothing(variables):
     assert again == made + 3
 
 
-# The others are these with more blocks.
-SHALLOW = {"iresnet18", "magface_iresnet18", "ir_18", "ir_se_50", "mbf", "mobilefacenet"}
-SHALLOW |= {"mobilefacenet_relu6"}
-
-
 @pytest.mark.parametrize("size", [(112, 112), (224, 224), (112, 96)])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if n in SHALLOW else pytest.mark.long) for n in BACKBONES],
-)
+@pytest.mark.parametrize("name", EVERY_NAME)
 def test_every_image_size_of_the_field(name, size):
     module = create_backbone(name, remat=(1, 3))
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
