@@ -5,6 +5,7 @@ what cannot work before any data is opened. After that nothing changes a config.
 """
 
 from ddl_jax.config.command import CommandLine as CommandLine
+from ddl_jax.config.command import as_flags as as_flags
 from ddl_jax.config.command import parse as parse
 from ddl_jax.config.protocols import ProtocolEntry as ProtocolEntry
 from ddl_jax.config.protocols import protocol_entries as protocol_entries

@@ -4,8 +4,9 @@ import dataclasses
 import difflib
 import os
 import re
+import shlex
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -174,3 +175,12 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, (flags.Error, UserError)):
         return text.removeprefix("ddl_jax.errors.UserError: ")
     return f"the config cannot be read: {type(error).__name__}: {text}"
+
+
+def as_flags(values: Mapping[str, object]) -> list[str]:
+    """Settings by name as flags that a shell takes as they stand; a tuple becomes its items."""
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+    }
+    return [f"--config.{name}={shlex.quote(text)}" for name, text in texts.items()]

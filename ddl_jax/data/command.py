@@ -1,7 +1,6 @@
 """How every command of `python -m ddl_jax.data` begins."""
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -26,12 +25,3 @@ def check_given(values: flags.FlagValues, needed: Sequence[str], name: str) -> N
     for flag in needed:
         if not values[flag].value:
             raise UserError(f"--{flag} is missing; see python -m ddl_jax.data {name} --help")
-
-
-def settings(values: Mapping[str, object]) -> list[str]:
-    """`config` settings as flags that a shell takes as they stand; a tuple becomes its items."""
-    texts = {
-        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name, value in values.items()
-    }
-    return [f"--config.{name}={shlex.quote(text)}" for name, text in texts.items()]

@@ -1,7 +1,6 @@
 """`python -m ddl_jax.data list`: any source as a list of its images, and the images if wanted."""
 
 import os
-import shlex
 from collections.abc import Sequence
 
 from absl import flags
@@ -47,8 +46,7 @@ def _list(values: flags.FlagValues) -> str:
     root = values.images or data.root
     if not root:
         root = data.path if data.source == "image_folder" else os.path.dirname(data.path) or "."
-    return (
-        f"{len(source)} images of {source.index.classes} identities\n"
-        f"--config.data.source=list --config.data.path={shlex.quote(values.out)} "
-        f"--config.data.root={shlex.quote(root)}"
+    flags_of_it = config_lib.as_flags(
+        {"data.source": "list", "data.path": values.out, "data.root": root}
     )
+    return f"{len(source)} images of {source.index.classes} identities\n{' '.join(flags_of_it)}"

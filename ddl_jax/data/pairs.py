@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,6 +13,7 @@ from ddl_jax.data.random_key import random_key
 from ddl_jax.data.source import RecordIndex
 from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
+from ddl_jax.files import replacing
 
 _log = logging.getLogger(__name__)
 
@@ -128,14 +128,13 @@ def _domains_there(index: RecordIndex) -> str:
 
 def write_pairs(path: epath.Path, index: RecordIndex, pairs: Pairs) -> None:
     """Writes `domain,first,second` with the images' paths, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
+    # Of two runs that start together either file will do: they are equal.
+    with replacing(path) as temporary, temporary.open("w") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("domain", "first", "second"))
         for domain, rows in pairs.items():
             for first, second in rows:
                 table.writerow((domain, index.paths[first], index.paths[second]))
-    temporary.replace(path)  # of two runs that start together either file will do: they are equal
 
 
 def read_pairs(path: epath.Path, index: RecordIndex, batch: config_lib.Batch) -> Pairs:

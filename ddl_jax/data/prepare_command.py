@@ -82,7 +82,7 @@ def _prepare(values: flags.FlagValues) -> str:
         origin={name: value for name, value in vars(data).items() if name in values},
     )
     report = (directory / "report.md").read_text()
-    settings = command.settings({"data.source": "tfds", "data.path": directory})
+    settings = config_lib.as_flags({"data.source": "tfds", "data.path": directory})
     return f"{report}\n{' '.join(settings)}"
 
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
+from ddl_jax.files import replacing, write_atomically
 
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png"}
 
@@ -64,10 +65,7 @@ def _write_images(source: Source, folder: str) -> list[str]:
         suffix = "" if name.suffix else _SUFFIXES.get(record["image"][:2], "")
         file = epath.Path(folder) / f"{name}{suffix}"
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{file.name}.{os.getpid()}")
-            temporary.write_bytes(record["image"])
-            temporary.replace(file)
+            write_atomically(file, record["image"])
         elif file.read_bytes() != record["image"]:
             raise UserError(f"{file} exists and is another image; give another folder")
         written.append(f"{name}{suffix}")
@@ -76,9 +74,8 @@ def _write_images(source: Source, folder: str) -> list[str]:
 
 def _write_lines(target: epath.Path, index: RecordIndex, paths: list[str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     rows = zip(paths, index.identities.tolist(), index.domains.tolist(), strict=True)
-    with temporary.open("w") as file:
+    with replacing(target) as temporary, temporary.open("w") as file:
         if target.suffix.lower() == ".csv":
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("path", "identity", "domain"))
@@ -86,4 +83,3 @@ def _write_lines(target: epath.Path, index: RecordIndex, paths: list[str]) -> No
         else:
             file.write("path\tidentity\tdomain\n")
             file.writelines("\t".join(row) + "\n" for row in rows)
-    temporary.replace(target)

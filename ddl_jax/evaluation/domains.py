@@ -49,6 +49,7 @@ from ddl_jax.evaluation.similarity import (
     cosine_blocks,
     pair_cosines,
     pair_distances,
+    same_identity_pairs,
     unit_rows,
 )
 from ddl_jax.evaluation.verification import decided_rightly, distance_accuracy
@@ -94,6 +95,7 @@ def domain_protocol(
         )
     people = _People.of(np.asarray(labels), domains, easy)
     counts = identity_samples(len(people.count), samples)
+    easy_sums = _sums(people, people.easy_rows, unit[people.easy_rows])
     results: dict[str, ProtocolResult] = {}
     for name in [easy, *np.setdiff1d(domains, easy)]:
         name = str(name)
@@ -102,10 +104,11 @@ def domain_protocol(
         probes = np.setdiff1d(images, people.gallery)
         pairs = _genuine_pairs(people, images, unordered=name == easy)
         positive = pair_cosines(unit, *pairs)
-        similarities = _similarities(unit, people, images, positive, rng, max_similarities)
+        sums = _sums(people, images, unit[images]), easy_sums
+        similarities = _similarities(unit, people, images, positive, sums, rng, max_similarities)
         roc, evidence, hardest = _gallery_roc(unit, people, probes, counts, fars)
         evidence.drawn["separation"] = _separations(
-            unit, people, images, pairs[0], positive, counts
+            people, images, pairs[0], positive, sums, counts
         )
         metrics = {
             "images": len(images),
@@ -211,10 +214,7 @@ def _gallery_roc(
 
     genuine = pair_cosines(unit, probes, gallery[identity])
     roc = RocCurve.from_scores(genuine, impostors())
-    scores = np.concatenate([genuine, kept.scores])
-    rows = np.concatenate([np.arange(len(probes)), kept.first])
-    others = np.concatenate([identity, kept.second])
-    repeats = np.concatenate([np.ones(len(genuine), np.int64), kept.repeats])
+    scores, rows, others, repeats = kept.with_genuine(genuine, np.arange(len(probes)), identity)
     evidence = pair_evidence(
         scores,
         identity[rows] == others,
@@ -235,11 +235,7 @@ def _genuine_pairs(
 
     With `unordered`, `images` are the easy images themselves, and a pair of two comes once.
     """
-    identity = people.identity[images]
-    sizes = people.count[identity]
-    first = np.repeat(np.arange(len(images)), sizes)
-    step = np.arange(len(first)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    second = np.repeat(people.start[identity], sizes) + step
+    first, second = same_identity_pairs(people.identity[images], people.identity[people.easy_rows])
     if unordered:
         once = first < second
         first, second = first[once], second[once]
@@ -251,6 +247,7 @@ def _similarities(
     people: _People,
     images: np.ndarray,
     positive: np.ndarray,
+    sums: tuple[np.ndarray, np.ndarray],
     rng: np.random.Generator,
     most: int,
 ) -> Similarities:
@@ -259,7 +256,7 @@ def _similarities(
     first, second = np.divmod(drawn, len(people.easy_rows))
     first, second = images[first], people.easy_rows[second]
     other = people.identity[first] != people.identity[second]
-    negative_mean, negative_std = _negatives(unit, people, images)
+    negative_mean, negative_std = _negatives(unit, people, images, sums)
     return Similarities(
         positive=positive[_sample(rng, len(positive), most)],
         negative=pair_cosines(unit, first[other], second[other]),
@@ -277,14 +274,19 @@ def _sums(people: _People, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _negatives(unit: np.ndarray, people: _People, images: np.ndarray) -> tuple[float, float]:
+def _negatives(
+    unit: np.ndarray,
+    people: _People,
+    images: np.ndarray,
+    sums: tuple[np.ndarray, np.ndarray],
+) -> tuple[float, float]:
     """E[S-] and its standard deviation over all pairs without forming one of two people.
 
     A sum of cosines is the dot product of two sums, a sum of their squares that of two Gram
-    matrices; what one identity adds to either is taken away.
+    matrices; what one identity adds to either is taken away. `sums` are the images' own and the
+    easy ones' over each identity.
     """
-    easy_rows = people.easy_rows
-    ours, easy = _sums(people, images, unit[images]), _sums(people, easy_rows, unit[easy_rows])
+    easy_rows, (ours, easy) = people.easy_rows, sums
     total = ours.sum(axis=0) @ easy.sum(axis=0) - np.sum(ours * easy)
     squares = np.sum((unit[images].T @ unit[images]) * (unit[easy_rows].T @ unit[easy_rows]))
     squares -= np.sum(pair_cosines(unit, *_genuine_pairs(people, images, unordered=False)) ** 2)
@@ -294,16 +296,15 @@ def _negatives(unit: np.ndarray, people: _People, images: np.ndarray) -> tuple[f
 
 
 def _separations(
-    unit: np.ndarray,
     people: _People,
     images: np.ndarray,
     first: np.ndarray,
     positive: np.ndarray,
+    sums: tuple[np.ndarray, np.ndarray],
     counts: np.ndarray,
 ) -> np.ndarray:
     """E[S+] - E[S-] of every bootstrap sample `[S + 1]`; `first` are the images of `positive`."""
-    easy_rows, weights = people.easy_rows, counts.astype(np.float64)
-    ours, easy = _sums(people, images, unit[images]), _sums(people, easy_rows, unit[easy_rows])
+    weights, (ours, easy) = counts.astype(np.float64), sums
     sizes = np.bincount(people.identity[images], minlength=len(people.count))
     # Pairs of i and j count w_i w_j times: all of them, less those of one identity.
     total = np.einsum("sd,sd->s", weights @ ours, weights @ easy)

@@ -12,7 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from ddl_jax.evaluation.similarity import BLOCK, check_finite, unit_rows
+from ddl_jax.evaluation.similarity import BLOCK, check_finite, same_identity_pairs, unit_rows
 
 # Equal vectors can differ by rounding after a blocked matrix product: nearer than this is a tie.
 TIE = 1e-12
@@ -197,13 +197,7 @@ class _Mates:
 
     @classmethod
     def of(cls, probe_ids: np.ndarray, gallery_ids: np.ndarray) -> _Mates:
-        by_id = np.argsort(gallery_ids, kind="stable")
-        ordered = gallery_ids[by_id]
-        begin, end = (np.searchsorted(ordered, probe_ids, side=side) for side in ("left", "right"))
-        count = end - begin
-        probe = np.repeat(np.arange(len(probe_ids)), count)
-        step = np.arange(len(probe)) - np.repeat(np.cumsum(count) - count, count)
-        row = by_id[begin[probe] + step]
+        probe, row = same_identity_pairs(probe_ids, gallery_ids)
         order = np.argsort(row, kind="stable")
         return cls(probe[order], row[order], len(probe_ids))
 

@@ -31,6 +31,20 @@ class ImpostorPairs:
         if len(self.scores) > MOST:
             self._thin()
 
+    def with_genuine(
+        self, scores: np.ndarray, first: np.ndarray, second: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`(scores, first, second, repeats)` of these genuine pairs, and of the impostors behind.
+
+        `repeats` says how many pairs each stands for; a genuine one for itself.
+        """
+        return (
+            np.concatenate([scores, self.scores]),
+            np.concatenate([first, self.first]),
+            np.concatenate([second, self.second]),
+            np.concatenate([np.ones(len(scores), np.int64), self.repeats]),
+        )
+
     def _thin(self) -> None:
         order = np.argsort(-self.scores)
         rank = np.cumsum(self.repeats[order])  # among all pairs so far

@@ -51,6 +51,16 @@ class Similarities:
         return float(self.separation / spread) if spread > 0 else np.nan
 
 
+def same_identity_pairs(ids: np.ndarray, other_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(row, other row) of every pair of one identity, by row, then as the others stand."""
+    order = np.argsort(other_ids, kind="stable")
+    begin, end = (np.searchsorted(other_ids[order], ids, side=side) for side in ("left", "right"))
+    counts = end - begin
+    rows = np.repeat(np.arange(len(ids)), counts)
+    step = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows, order[np.repeat(begin, counts) + step]
+
+
 def thinned(values: np.ndarray) -> np.ndarray:
     """At most MOST_SHOWN of the values, evenly spaced."""
     return values[:: -(-len(values) // MOST_SHOWN)]

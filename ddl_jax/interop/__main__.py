@@ -1,12 +1,11 @@
 """`python -m ddl_jax.interop show FILE`: whose weights a PyTorch checkpoint holds."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from ddl_jax import command_line
+from ddl_jax import command_line, config
 from ddl_jax.errors import UserError
 
 
@@ -45,17 +44,17 @@ def _show(path: str, network: str, input_size: tuple[int, int]) -> str:
         "init_from.head": "class_means",
         "model.name": weights.network,
         "model.embedding_size": weights.variables["batch_stats"]["features"]["mean"].shape[0],
-        "model.input_size": f"{input_size[0]},{input_size[1]}",
+        "model.input_size": input_size,
     }
     saved = f", saved as by {origin.project}" if origin.project else ""
     lines = [f"{weights.network}{saved}; sha256 {weights.sha256}"]
     if origin.colour:
         settings |= {
             "model.colour": origin.colour,
-            "model.mean": ",".join(map(str, origin.mean)),
-            "model.deviation": ",".join(map(str, origin.deviation)),
+            "model.mean": origin.mean,
+            "model.deviation": origin.deviation,
         }
-    lines += [f"--config.{key}={shlex.quote(str(value))}" for key, value in settings.items()]
+    lines += config.as_flags(settings)
     if not origin.colour:
         lines.append(
             "and what its authors trained with, which is not in the file: "

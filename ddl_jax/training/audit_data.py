@@ -8,7 +8,6 @@ import numpy as np
 from etils import epath
 
 from ddl_jax import config as config_lib
-from ddl_jax.data.command import settings
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.data.table import table_text
@@ -102,7 +101,7 @@ def audit_data(
             *found.told,
             *filter(None, [warning]),
             f"Look at {', '.join(found.files)} in {out}, edit {EXCLUDE}, and train with",
-            *settings({"data.exclude": out / EXCLUDE}),
+            *config_lib.as_flags({"data.exclude": out / EXCLUDE}),
         ]
     )
 

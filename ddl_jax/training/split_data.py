@@ -8,7 +8,6 @@ from etils import epath
 
 from ddl_jax import config as config_lib
 from ddl_jax.data import pairs as pairs_lib
-from ddl_jax.data.command import settings
 from ddl_jax.data.index_file import index_table
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.scores import NETWORK_SCORES, check_scores, read_scores, table_columns
@@ -371,4 +370,4 @@ def _settings(plan: Plan, batch: config_lib.Batch, out: epath.Path) -> str:
         "batch.pairs": batch.pairs,
         "batch.pairs_file": out / PAIRS,
     }
-    return " \\\n".join(settings(given))
+    return " \\\n".join(config_lib.as_flags(given))

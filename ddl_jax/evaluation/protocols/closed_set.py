@@ -24,6 +24,7 @@ from ddl_jax.evaluation.similarity import (
     Similarities,
     cosine_blocks,
     pair_cosines,
+    same_identity_pairs,
     thinned,
     unit_rows,
 )
@@ -62,7 +63,7 @@ def closed_set(
     probe_ids, gallery_ids = np.asarray(probe_ids), np.asarray(gallery_ids)
     ranks = identification_ranks(probe, probe_ids, gallery, gallery_ids)
     probe, gallery = unit_rows(probe), unit_rows(gallery)
-    mates = _mates(probe_ids, gallery_ids)
+    mates = same_identity_pairs(probe_ids, gallery_ids)
     genuine = pair_cosines(np.concatenate([probe, gallery]), mates[0], len(probe) + mates[1])
     kept = ImpostorPairs()  # by rows of either side
 
@@ -96,11 +97,10 @@ def closed_set(
         **separation_metrics(similarities),
     }
     images = np.arange(len(probe) + len(gallery)) if images is None else np.asarray(images)
-    scores = np.concatenate([genuine, kept.scores])
-    rows = np.concatenate([mates[0], kept.first]), np.concatenate([mates[1], kept.second])
+    scores, *rows, repeats = kept.with_genuine(genuine, *mates)
     is_genuine = np.arange(len(scores)) < len(genuine)
     evidence = _evidence(
-        *(scores, is_genuine, rows, kept.repeats, ranks, probe_ids, gallery_ids),
+        *(scores, is_genuine, rows, repeats, ranks, probe_ids, gallery_ids),
         *(ks, fars, samples),
     )
     return ProtocolResult(
@@ -115,7 +115,7 @@ def closed_set(
 def _evidence(
     scores: np.ndarray,
     genuine: np.ndarray,
-    rows: tuple[np.ndarray, np.ndarray],
+    rows: Sequence[np.ndarray],
     repeats: np.ndarray,
     ranks: np.ndarray,
     probe_ids: np.ndarray,
@@ -133,7 +133,7 @@ def _evidence(
         np.concatenate([counts, once], axis=1),
         who[rows[0]],
         whose[rows[1]],
-        np.concatenate([np.ones(np.sum(genuine), np.int64), repeats]),
+        repeats,
     )
     rests_on = people_or_pairs(len(people), len(scores))
     evidence = pair_evidence(scores, genuine, pairs, fars, rests_on=rests_on)
@@ -141,16 +141,6 @@ def _evidence(
         evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, who, counts)
         evidence.right[f"rank_{k}"] = ranks <= k
     return evidence
-
-
-def _mates(probe_ids: np.ndarray, gallery_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(probe row, gallery row) of every genuine pair."""
-    order = np.argsort(gallery_ids, kind="stable")
-    starts = np.searchsorted(gallery_ids[order], probe_ids, side="left")
-    counts = np.searchsorted(gallery_ids[order], probe_ids, side="right") - starts
-    rows = np.repeat(np.arange(len(probe_ids)), counts)
-    step = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rows, order[np.repeat(starts, counts) + step]
 
 
 def _some_impostors(

@@ -165,17 +165,13 @@ def _evidence(
     for start in range(0, len(impostors), _AT_ONCE):
         rows = impostors[start : start + _AT_ONCE]
         kept.add(scores[rows], first[rows], second[rows])
-    samples = PairSamples(
-        counts,
-        np.concatenate([first[genuine], kept.first]),
-        np.concatenate([second[genuine], kept.second]),
-        np.concatenate([np.ones(len(genuine), np.int64), kept.repeats]),
+    scores, first, second, repeats = kept.with_genuine(
+        scores[genuine], first[genuine], second[genuine]
     )
-    scores = np.concatenate([scores[genuine], kept.scores])
     return pair_evidence(
         scores,
         np.arange(len(scores)) < len(genuine),
-        samples,
+        PairSamples(counts, first, second, repeats),
         FARS,
         rests_on=people_or_pairs(None if people is None else counts.shape[1], len(same)),
     )
