@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from etils import epath
 
-from ddl_jax.data.text_file import read_text
+from ddl_jax.data.text_file import first_line, read_text
 from ddl_jax.errors import UserError
 
 
@@ -43,7 +43,7 @@ def read_table(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, 
 
 def table_names(path: epath.Path) -> list[str]:
     """The names of a CSV file's columns, as its first line has them."""
-    return next(csv.reader(io.StringIO(read_text(path))), [])
+    return next(csv.reader([first_line(path)]), [])
 
 
 def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -11,7 +11,17 @@ def read_text(path: epath.PathLike) -> str:
     Raises:
       UserError: it is not UTF-8.
     """
+    return _decoded(epath.Path(path).read_bytes(), path)
+
+
+def first_line(path: epath.PathLike) -> str:
+    """The first line as `read_text` has it, of a file that may have millions."""
+    with epath.Path(path).open("rb") as file:
+        return _decoded(file.readline(), path)
+
+
+def _decoded(content: bytes, path: epath.PathLike) -> str:
     try:
-        return epath.Path(path).read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
