@@ -71,11 +71,20 @@ class ModelCard:
         """Turns RGB pixels into what the network takes.
 
         Args:
-          images: `[...,H,W,3]` RGB, 0..255, uint8 as a rule.
+          images: `[...,H,W,3]` RGB, 0..255, uint8 as a rule, of the card's input size.
 
         Returns:
           `[...,H,W,3]` float32 in the card's channel order, `(pixel - mean) / deviation`.
+
+        Raises:
+          UserError: images of another size: a linear layer would take 96x112 in place of 112x96.
         """
+        expected = (*self.input_size, 3)
+        if jnp.shape(images)[-3:] != expected:
+            raise UserError(
+                f"images are {jnp.shape(images)}, expected (..., {', '.join(map(str, expected))}): "
+                "pixels of the model card's input_size, colours last"
+            )
         pixels = jnp.asarray(images).astype(jnp.float32)
         if self.colour == "BGR":
             pixels = pixels[..., ::-1]

@@ -137,8 +137,8 @@ class IResNet(nn.Module):
 
         Args:
           images: `[B,H,W,3]` float, normalised by the model card, of the H and W that the network
-            was initialised with: the linear layer refuses a last map of another number of pixels
-            only, so that 96x112 in place of 112x96 embeds wrongly.
+            was initialised with. Only the last map's number of pixels is looked at here: 96x112 in
+            place of 112x96 is refused by `ModelCard.normalise`.
           train: use and update batch statistics (apply with `mutable=["batch_stats"]`), drop out.
 
         Returns:

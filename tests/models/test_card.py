@@ -11,16 +11,26 @@ from ddl_jax.models import ModelCard
 
 def test_normalises_to_minus_one_and_one_by_default():
     pixels = np.array([[[0, 255, 51]]], np.uint8)
-    y = ModelCard("iresnet18").normalise(pixels)
+    y = ModelCard("iresnet18", input_size=(1, 1)).normalise(pixels)
     assert y.dtype == np.float32
     np.testing.assert_allclose(y, [[[-1.0, 1.0, -0.6]]], atol=1e-6)
 
 
 def test_takes_rgb_and_gives_the_networks_order():
-    card = ModelCard("iresnet18", colour="BGR", mean=(1, 2, 3), deviation=(1, 2, 4))
+    card = ModelCard(
+        "iresnet18", input_size=(4, 5), colour="BGR", mean=(1, 2, 3), deviation=(1, 2, 4)
+    )
     pixels = np.tile(np.array([11, 22, 33], np.uint8), (2, 4, 5, 1))
     want = np.tile(np.array([32, 10, 2], np.float32), (2, 4, 5, 1))
     np.testing.assert_array_equal(card.normalise(pixels), want)
+
+
+@pytest.mark.parametrize("shape", [(2, 96, 112, 3), (112, 96), (2, 3, 112, 96), (2, 112, 96, 1)])
+def test_images_of_another_size_are_refused(shape):
+    card = ModelCard("iresnet18", input_size=(112, 96))
+    assert card.normalise(np.zeros((2, 112, 96, 3), np.uint8)).shape == (2, 112, 96, 3)
+    with pytest.raises(UserError, match=r"expected \(\.\.\., 112, 96, 3\)"):
+        card.normalise(np.zeros(shape, np.uint8))
 
 
 def test_survives_json():
