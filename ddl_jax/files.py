@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from etils import epath
 
+from ddl_jax.errors import UserError
+
 
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
@@ -38,3 +40,16 @@ def write_atomically(path: epath.PathLike, content: bytes) -> None:
     epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(content)
+
+
+def check_local(path: epath.PathLike) -> None:
+    """Refuses to pack a data set into a bucket: ArrayRecord's writer knows local disks only.
+
+    Raises:
+      UserError: `path` is in a bucket.
+    """
+    if "://" in os.fspath(path):
+        raise UserError(
+            f"{os.fspath(path)}: a data set is packed on a local disk only; make it in a local "
+            "folder and copy that (gcloud storage cp -r FOLDER gs://BUCKET/)"
+        )

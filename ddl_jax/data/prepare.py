@@ -19,6 +19,7 @@ from ddl_jax.data.source import Source, make_index
 from ddl_jax.data.survey import FACTS, FaceFinder, survey
 from ddl_jax.data.tfds_source import DATA_CARD
 from ddl_jax.errors import UserError
+from ddl_jax.files import check_local
 
 WITHOUT_FACE = ("leave_out", "fit", "refuse")
 
@@ -51,8 +52,9 @@ def target(out: str, name: str) -> epath.Path:
     """Where the data set `name` under `out` will stand.
 
     Raises:
-      UserError: the name cannot be one of TFDS, or is taken.
+      UserError: the name cannot be one of TFDS, or is taken; `out` is in a bucket.
     """
+    check_local(out)
     if not (name.isidentifier() and name.isascii() and not name.startswith("_")):
         raise UserError(f"--name is {name!r}; use letters, digits and '_', a letter first")
     directory = epath.Path(out) / name / tfds_shards.VERSION

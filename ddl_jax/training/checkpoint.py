@@ -87,7 +87,9 @@ class Checkpoints:
         *,
         read_only: bool = False,
     ):
-        self._directory = epath.Path(workdir) / "checkpoints"
+        directory = epath.Path(workdir) / "checkpoints"
+        # Orbax wants absolute paths; epath's resolve would put this process's folder before gs://.
+        self._directory = directory if directory.is_absolute() else directory.resolve()
         with _errors_only() if read_only else contextlib.nullcontext():
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=preservation(workdir, settings or config_lib.Checkpoint()),
@@ -97,7 +99,7 @@ class Checkpoints:
                 read_only=read_only,
             )
             with _reading_of(self._directory):
-                self._manager = ocp.CheckpointManager(self._directory.resolve(), options=options)
+                self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -210,13 +212,15 @@ class Checkpoints:
             except UserError as error:
                 errors[step] = error
             else:
-                return found, {damaged: self._set_aside(damaged) for damaged in errors}
+                return found, {step: self._set_aside(step, why) for step, why in errors.items()}
         raise next(iter(errors.values()))
 
-    def _set_aside(self, step: int) -> str:
+    def _set_aside(self, step: int, why: UserError) -> str:
         target = self._directory.parent / "damaged" / str(step)
         if jax.process_index() == 0:
             target.parent.mkdir(exist_ok=True)
+            # In a bucket a folder is there when something is in it.
+            (target.parent / f"{step}.txt").write_text(f"{why}\n")
             if target.exists():
                 target.rmtree()
             (self._directory / str(step)).rename(target)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -42,8 +43,8 @@ class MetricWriter:
         if not active:
             return
         self._path = workdir / "metrics.jsonl"
-        rows = read_metrics(workdir, up_to=step)
-        write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        self._lines = [json.dumps(row) + "\n" for row in read_metrics(workdir, up_to=step)]
+        self._write_lines()
         # purge_step makes TensorBoard forget what is done again.
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
@@ -53,14 +54,22 @@ class MetricWriter:
         """Adds the metrics of one log line, and arrays as TensorBoard's histograms."""
         if not self._active:
             return
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        line = json.dumps({"step": step, **metrics}) + "\n"
+        if "://" in os.fspath(self._path):  # a bucket's objects cannot grow
+            self._lines.append(line)
+            self._write_lines()
+        else:
+            with self._path.open("a") as file:
+                file.write(line)
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
         for name, values in arrays.items():
             if len(values := values[np.isfinite(values)]):
                 self._board.add_histogram(name, values, step, bins=_SIMILARITY_BINS)
         self._board.flush()
+
+    def _write_lines(self) -> None:
+        write_atomically(self._path, "".join(self._lines).encode())
 
     def close(self) -> None:
         """Closes the TensorBoard file."""

@@ -19,6 +19,7 @@ from ddl_jax.data.synthetic_faces.render import render_identity
 from ddl_jax.data.tfds_records import as_example, quiet_tfds, record_features
 from ddl_jax.data.worker_pool import available_cores, process_pool
 from ddl_jax.errors import UserError
+from ddl_jax.files import check_local
 
 _JPEG_QUALITY = 95
 # A worker process takes a second or two to start: not worth it for fewer identities.
@@ -156,17 +157,21 @@ def prepare(data_dir: epath.PathLike, config: SyntheticFacesConfig | None = None
     import it.
 
     Args:
-      data_dir: a folder for data sets, local or remote (`gs://`).
+      data_dir: a folder for data sets; a remote one (`gs://`) must have it already.
       config: the numbers of the data set; by default 600 + 200 identities of 12 pictures.
 
     Returns:
       The builder, ready for `as_data_source(split)`.
+
+    Raises:
+      UserError: it is not there, and `data_dir` is remote.
     """
     config = config or SyntheticFacesConfig()
     with quiet_tfds():
         builder = make_builder(data_dir, config)
         prepared = builder.is_prepared()
     if not prepared:
+        check_local(builder.data_dir)
         count = config.train_identities + config.test_identities
         logging.info(
             "rendering synthetic_faces: %d identities of %d pictures into %s",
