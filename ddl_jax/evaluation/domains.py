@@ -97,35 +97,58 @@ def domain_protocol(
     counts = identity_samples(len(people.count), samples)
     easy_sums = _sums(people, people.easy_rows, unit[people.easy_rows])
     results: dict[str, ProtocolResult] = {}
-    for name in [easy, *np.setdiff1d(domains, easy)]:
-        name = str(name)
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    for name in map(str, [easy, *np.setdiff1d(domains, easy)]):
         images = people.easy_rows if name == easy else np.flatnonzero(domains == name)
-        probes = np.setdiff1d(images, people.gallery)
-        pairs = _genuine_pairs(people, images, unordered=name == easy)
-        positive = pair_cosines(unit, *pairs)
-        sums = _sums(people, images, unit[images]), easy_sums
-        similarities = _similarities(unit, people, images, positive, sums, rng, max_similarities)
-        roc, evidence, hardest = _gallery_roc(unit, people, probes, counts, fars)
-        evidence.drawn["separation"] = _separations(
-            people, images, pairs[0], positive, sums, counts
+        results[name] = _of_domain(
+            unit,
+            people,
+            images,
+            easy_sums,
+            results.get(easy),
+            np.random.default_rng([seed, zlib.crc32(name.encode())]),
+            counts,
+            fars,
+            max_pairs,
+            max_similarities,
         )
-        metrics = {
-            "images": len(images),
-            "identities": len(np.unique(people.identity[images])),
-            "probes": len(probes),
-            **_ranks(unit, people, probes, counts, evidence),
-            **_verification(unit, people, pairs, rng, max_pairs, counts, evidence),
-            **roc_metrics(roc, fars),
-            **separation_metrics(similarities),
-        }
-        if name != easy:
-            metrics["gap"] = results[easy].metrics["separation"] - metrics["separation"]
-            easy_drawn = results[easy].evidence.drawn["separation"]
-            evidence.drawn["gap"] = easy_drawn - evidence.drawn["separation"]
-        metrics = with_bounds(metrics, evidence.drawn)
-        results[name] = ProtocolResult(metrics, similarities, roc, evidence, hardest)
     return results
+
+
+def _of_domain(
+    unit: np.ndarray,
+    people: _People,
+    images: np.ndarray,
+    easy_sums: np.ndarray,
+    easy: ProtocolResult | None,
+    rng: np.random.Generator,
+    counts: np.ndarray,
+    fars: Sequence[float],
+    max_pairs: int,
+    max_similarities: int,
+) -> ProtocolResult:
+    """The result of a domain's images; `easy` is that of the easy domain, which has none."""
+    probes = np.setdiff1d(images, people.gallery)
+    pairs = _genuine_pairs(people, images, unordered=easy is None)
+    positive = pair_cosines(unit, *pairs)
+    sums = _sums(people, images, unit[images]), easy_sums
+    similarities = _similarities(unit, people, images, positive, sums, rng, max_similarities)
+    roc, evidence, hardest = _gallery_roc(unit, people, probes, counts, fars)
+    evidence.drawn["separation"] = _separations(people, images, pairs[0], positive, sums, counts)
+    metrics = {
+        "images": len(images),
+        "identities": len(np.unique(people.identity[images])),
+        "probes": len(probes),
+        **_ranks(unit, people, probes, counts, evidence),
+        **_verification(unit, people, pairs, rng, max_pairs, counts, evidence),
+        **roc_metrics(roc, fars),
+        **separation_metrics(similarities),
+    }
+    if easy is not None:
+        metrics["gap"] = easy.metrics["separation"] - metrics["separation"]
+        easy_drawn = easy.evidence.drawn["separation"]
+        evidence.drawn["gap"] = easy_drawn - evidence.drawn["separation"]
+    metrics = with_bounds(metrics, evidence.drawn)
+    return ProtocolResult(metrics, similarities, roc, evidence, hardest)
 
 
 def check_domains(labels: np.ndarray, domains: np.ndarray, *, easy: str) -> None:
