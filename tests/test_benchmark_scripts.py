@@ -44,7 +44,7 @@ _QUICK = ["--people=2", "--batch=8", "--batches=80", "--workers=1", "--rounds=1"
         ("coverage", ["--people=10", "--tries=2", "--samples=20"], "d_prime = "),
         (
             "evaluation_share",
-            ["--network=iresnet_tiny", "--size=32", "--batch=2", "--pairs=4", "--rounds=1"],
+            ["--network=iresnet_tiny", "--size=32", "--batch=8", "--pairs=4", "--rounds=1"],
             "ms1mv3_iresnet50: every 2000 steps of 1024: ",
         ),
         ("depthwise", ["--batch=1", "--size=8", "--channels=8", "--rounds=1"], "ms"),
