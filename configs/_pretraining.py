@@ -1,10 +1,13 @@
 """What the pretraining configs share: an ArcFace on aligned 112x112 faces, in bfloat16."""
 
-from ddl_jax.config import Checkpoint, Config, Data, Model, Optimizer
+from ddl_jax.config import Checkpoint, Config, Data, Evaluation, Model, Optimizer
 
 
 def arcface(network: str, *, images: int, batch_size: int, epochs: int) -> Config:
     """The recipe of arcface_torch: its rate is for 1,024 images and falls to 0 in a straight line.
+
+    `config.evaluation.protocols` has to name benchmarks: insightface's data sets have LFW's, CFP's
+    and AgeDB's beside `train.rec`.
 
     Args:
       network: a backbone.
@@ -19,4 +22,6 @@ def arcface(network: str, *, images: int, batch_size: int, epochs: int) -> Confi
         data=Data(source="recordio", workers=8),
         optimizer=Optimizer(learning_rate=0.1, rate_for_batch=1024, schedule="polynomial"),
         checkpoint=Checkpoint(every=2000, minutes=30),
+        # As there; on benchmarks alone, since nobody is held out.
+        evaluation=Evaluation(every=2000, data=Data(source="none", split="", corrupt="")),
     )

@@ -1,7 +1,8 @@
 """ArcFace pretraining of iresnet50 on CASIA-WebFace, 10,572 people, 490,623 images.
 
     python train.py --config=configs/casia_iresnet50.py --workdir=runs/casia_iresnet50 \
-        --config.data.path=faces_webface_112x112 --config.evaluation.every=-1
+        --config.data.path=faces_webface_112x112 \
+        --config.evaluation.protocols=lfw=faces_webface_112x112/lfw.bin
 
 The recipe of the ArcFace paper: 32K steps of 512 images, the rate falls tenfold at 20K and 28K.
 DDL's recognizers for SCface and COX start from such a one.

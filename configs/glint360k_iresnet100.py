@@ -1,7 +1,8 @@
 """CosFace pretraining of iresnet100 on Glint360K: 360,232 people, 17,091,657 images.
 
     python train.py --config=configs/glint360k_iresnet100.py --workdir=runs/glint360k_iresnet100 \
-        --config.data.path=glint360k --config.evaluation.every=-1
+        --config.data.path=glint360k \
+        --config.evaluation.protocols=lfw=glint360k/lfw.bin
 """
 
 from configs import _pretraining

@@ -1,7 +1,8 @@
 """ArcFace pretraining of iresnet50 on MS1MV2: 85,742 people, 5,822,653 images.
 
     python train.py --config=configs/ms1mv2_iresnet50.py --workdir=runs/ms1mv2_iresnet50 \
-        --config.data.path=faces_emore --config.evaluation.every=-1
+        --config.data.path=faces_emore \
+        --config.evaluation.protocols=lfw=faces_emore/lfw.bin
 """
 
 from configs import _pretraining

@@ -1,7 +1,8 @@
 """ArcFace pretraining of iresnet50 on MS1MV3: 93,431 people, 5,179,510 images.
 
     python train.py --config=configs/ms1mv3_iresnet50.py --workdir=runs/ms1mv3_iresnet50 \
-        --config.data.path=ms1m-retinaface-t1 --config.evaluation.every=-1
+        --config.data.path=ms1m-retinaface-t1 \
+        --config.evaluation.protocols=lfw=ms1m-retinaface-t1/lfw.bin
 """
 
 from configs import _pretraining

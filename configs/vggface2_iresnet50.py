@@ -1,7 +1,8 @@
 """ArcFace pretraining of iresnet50 on VGGFace2: 8,631 people, 3,141,890 images.
 
     python train.py --config=configs/vggface2_iresnet50.py --workdir=runs/vggface2_iresnet50 \
-        --config.data.path=faces_vgg_112x112 --config.evaluation.every=-1
+        --config.data.path=faces_vgg_112x112 \
+        --config.evaluation.protocols=lfw=faces_vgg_112x112/lfw.bin
 """
 
 from configs import _pretraining

@@ -1,7 +1,8 @@
 """ArcFace pretraining of iresnet50 on WebFace4M: 205,990 people, 4,235,242 images.
 
     python train.py --config=configs/webface4m_iresnet50.py --workdir=runs/webface4m_iresnet50 \
-        --config.data.path=WebFace4M --config.evaluation.every=-1
+        --config.data.path=WebFace4M \
+        --config.evaluation.protocols=lfw=WebFace4M/lfw.bin
 """
 
 from configs import _pretraining

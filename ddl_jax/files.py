@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 from etils import epath
@@ -53,3 +53,52 @@ def check_local(path: epath.PathLike) -> None:
             f"{os.fspath(path)}: a data set is packed on a local disk only; make it in a local "
             "folder and copy that (gcloud storage cp -r FOLDER gs://BUCKET/)"
         )
+
+
+def check_target(path: epath.PathLike, *, flag: str = "", suffixes: Collection[str] = ()) -> None:
+    """Refuses a path that a user gave where no file can be put, before the work for it is done.
+
+    Args:
+      path: of the file.
+      flag: which gave it, "--out".
+      suffixes: of which it must have one.
+
+    Raises:
+      UserError: another suffix, a directory, or in none.
+    """
+    path, told = epath.Path(path), _told(path, flag)
+    if suffixes and path.suffix not in suffixes:
+        raise UserError(f"{told} ends in none of {', '.join(suffixes)}; use one of them")
+    if path.is_dir():
+        raise UserError(f"{told} is a directory; give the name of a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{told}: no directory {os.fspath(path.parent)!r}; make it first")
+
+
+def check_folder(path: epath.PathLike, *, flag: str = "") -> None:
+    """Refuses a path that is no folder, nor can become one; arguments as of `check_target`."""
+    path = epath.Path(path)
+    there = next((place for place in (path, *path.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        told = _told(path, flag)
+        raise UserError(f"{told}: {os.fspath(there)!r} is a file; give a folder")
+
+
+@contextlib.contextmanager
+def written(path: epath.PathLike, *, flag: str = "") -> Iterator[epath.Path]:
+    """As `replacing`, for a path that a user gave; arguments as of `check_target`.
+
+    Raises:
+      UserError: no file can be put there.
+    """
+    check_target(path, flag=flag)
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        told = f"{_told(path, flag)} cannot be written: {error.strerror or error}"
+        raise UserError(told) from error
+
+
+def _told(path: epath.PathLike, flag: str) -> str:
+    return f"{flag}={os.fspath(path)}" if flag else os.fspath(path)

@@ -1,12 +1,13 @@
 """What commands that run a network on images share: its flags, aligning, and embedding."""
 
-import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
 from ddl_jax import command_line
+from ddl_jax.commands._landmarks import names_of
 from ddl_jax.data import recognizer_flags
 from ddl_jax.errors import UserError
 
@@ -48,31 +49,34 @@ def read(values: flags.FlagValues, command: str) -> dict[str, Any]:
 class Network:
     """A network that embeds what a user points at; made after the cheap checks."""
 
-    def __init__(self, values: flags.FlagValues, fields: dict[str, Any]):
+    def __init__(self, values: flags.FlagValues, fields: dict[str, Any], *images: Any):
+        """`images` are all `evaluation.named_images.NamedImages` that it will embed."""
         from ddl_jax import compilation_cache
         from ddl_jax.training.recognizer import Choice, load_recognizer
 
-        self._finder = _finder(values)
+        self._finder, self._known_as = _finder(values, images)
         compilation_cache.enable()
         self.recognizer = load_recognizer(Choice(**fields))
         self._cache = command_line.embedding_cache(values)
         self._batch_size = values.batch_size
 
-    def embed(self, images: Any, *, flip: bool | None = None) -> Any:
+    def embed(self, named: Any, *, flip: bool | None = None) -> Any:
         """The embeddings `[n, D]` of images, aligned as the flags say, all finite.
 
         Args:
-          images: `evaluation.images.Images`.
+          named: some of the images that it was made for.
           flip: whether the mirror image's is added; None for what the network's evaluations do.
         """
         from ddl_jax.evaluation.embedding import check_finite
         from ddl_jax.evaluation.face_images import FaceImages, unlike_input
 
+        images = named.images
         # A power of two for few images: not a compilation for every number of them.
         batch_size = min(self._batch_size, 1 << (len(images) - 1).bit_length())
         try:
             if self._finder is not None:
-                images = FaceImages(images, self._finder)
+                names = [self._known_as.get(file, file) for file in named.files]
+                images = FaceImages(images, self._finder, names)
             elif warning := unlike_input(images, self.recognizer.card.input_size):
                 print(warning, file=sys.stderr)
             embeddings = self.recognizer.embed(
@@ -92,31 +96,18 @@ class Network:
         command_line.say_taken(self._cache)
 
 
-def _finder(values: flags.FlagValues) -> Any:
+def _finder(values: flags.FlagValues, images: Sequence[Any]) -> tuple[Any, dict[str, str]]:
+    """What finds faces, None for nothing, and by which names it knows images, by their files."""
     from ddl_jax.data import survey
 
     if values.landmarks:
         from ddl_jax.data.landmarks import read_landmarks
 
-        return _ByPathOrName(survey.FromFile(read_landmarks(values.landmarks)))
+        landmarks = read_landmarks(values.landmarks)
+        named = [pair for some in images for pair in zip(some.files, some.names)]
+        return survey.FromFile(landmarks), names_of(landmarks, named)
     if values.detector:
         from ddl_jax.data.face_detector import YuNet
 
-        return survey.FromDetector(YuNet(values.detector))
-    return None
-
-
-class _ByPathOrName:
-    """Landmarks of a photo by the path that the user wrote, or else by its last part."""
-
-    def __init__(self, finder: Any):
-        self._finder = finder
-
-    def faces(self, path: str, image: Any) -> Any:
-        """The landmarks of the faces, `[n, 5, 2]`."""
-        found = self._finder.faces(path, image)
-        return found if len(found) else self._finder.faces(os.path.basename(path), image)
-
-    def fingerprint(self) -> str:
-        """That of the landmarks."""
-        return self._finder.fingerprint()
+        return survey.FromDetector(YuNet(values.detector)), {}
+    return None, {}

@@ -1,12 +1,11 @@
 """`python eval.py compare RUN_A RUN_B ...`: runs side by side, and which differences are chance."""
 
-import os
 from collections.abc import Sequence
 
 from absl import flags
 from etils import epath
 
-from ddl_jax import command_line
+from ddl_jax import command_line, files
 from ddl_jax import config as config_lib
 from ddl_jax.errors import UserError
 
@@ -38,16 +37,9 @@ def main(argv: Sequence[str]) -> None:
             raise UserError(f"no work directory {run!r}; give those of evaluated runs")
     if values.name:
         config_lib.check_name(values.name)
-    _check_out(values.out)
+    if values.out:
+        files.check_folder(values.out, flag="--out")
     print(_compare(runs, values.name, values.out))
-
-
-def _check_out(out: str) -> None:
-    """Refuses what is no folder, nor can become one, before anything is read."""
-    place = epath.Path(out)
-    there = next((path for path in (place, *place.parents) if path.exists()), None)
-    if out and there is not None and not there.is_dir():
-        raise UserError(f"--out={out}: {os.fspath(there)!r} is a file; give a folder")
 
 
 def _compare(runs: Sequence[str], name: str, out: str) -> str:

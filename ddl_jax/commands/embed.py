@@ -56,9 +56,9 @@ def _embed(values: flags.FlagValues) -> str:
 
     embedding_file.check_target(values.out)
     named = _open(values, data)
-    network = _network.Network(values, choice)
+    network = _network.Network(values, choice, named)
     flip = network.recognizer.flip if values.flip is None else values.flip
-    embeddings = network.embed(named.images, flip=flip)
+    embeddings = network.embed(named, flip=flip)
     if values.unit:
         embeddings = unit_rows(embeddings)
     card = _card(network.recognizer, flip=flip, unit=values.unit)

@@ -1,6 +1,5 @@
 """`python eval.py match A.jpg B.jpg`: are two photos of one person, and what the cosine means."""
 
-import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -35,14 +34,11 @@ def _match(values: flags.FlagValues, first: str, second: str) -> str:
     for path in (first, second):
         if epath.Path(path).is_dir():
             raise UserError(f"{path} is a folder; match takes two images, search folders")
-    if values.landmarks and os.path.basename(first) == os.path.basename(second) != first:
-        raise UserError(f"--landmarks name images: {first} and {second} have one name; rename one")
-    from ddl_jax.evaluation.named_images import images_at  # after the cheap checks: jax is slow
-    from ddl_jax.evaluation.protocols.images import JoinedImages
+    from ddl_jax.evaluation.named_images import images_at, joined  # after the cheap checks: slow
     from ddl_jax.evaluation.similarity import pair_cosines, unit_rows
 
-    images = JoinedImages([images_at(path).images for path in (first, second)])
-    network = _network.Network(values, choice)
+    images = joined([images_at(path) for path in (first, second)])
+    network = _network.Network(values, choice, images)
     calibration = _meaning.calibration(values, network)
     (cosine,) = pair_cosines(unit_rows(network.embed(images)), [0], [1])
     told = [f"cosine {cosine:.4f} of {first} and {second}"]

@@ -3,14 +3,13 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
 from etils import epath
 
-from ddl_jax import command_line
+from ddl_jax import command_line, files
 from ddl_jax.commands import _meaning, _network
 from ddl_jax.errors import UserError
 
@@ -53,38 +52,30 @@ def _search(values: flags.FlagValues, gallery_path: str, probe_path: str) -> str
     """Searches -> what to tell."""
     choice = _network.read(values, "search")
     _meaning.check(values)
-    _check_out(values.out)
+    if values.out:
+        files.check_target(values.out, flag="--out", suffixes=_FORMATS)
     from ddl_jax.evaluation.gallery_search import best_people  # after the cheap checks
     from ddl_jax.evaluation.named_images import images_at
 
     gallery, probe = images_at(gallery_path), images_at(probe_path)
-    network = _network.Network(values, choice)
+    network = _network.Network(values, choice, gallery, probe)
     calibration = _meaning.calibration(values, network)
     people = _people(gallery_path, gallery.names)
-    itself = _own_rows(gallery_path, gallery.names, probe_path, probe.names)
+    probe_images, gallery_images = _contents(probe), _contents(gallery)
     found = best_people(
-        network.embed(probe.images),
-        network.embed(gallery.images),
+        network.embed(probe),
+        network.embed(gallery),
         people,
         k=values.top,
-        itself=itself,
+        images=(probe_images, gallery_images),
     )
-    rows = [
-        _Row(
-            probe.names[number],
-            place + 1,
-            people[found.rows[number, place]],
-            float(cosine),
-            gallery.names[found.rows[number, place]],
-            calibration.verdict(cosine) if calibration else "",
-        )
-        for (number, place), cosine in _finite(found.cosines)
-    ]
+    rows = _rows(found, probe.names, gallery.names, people, calibration)
     if not rows:
         raise UserError(f"{gallery_path} has nothing but {probe_path} itself to compare it with")
     told = _means(calibration, len(gallery), len(set(people)))
     told = told or [_meaning.how_to_get_one(values, network)]
-    if left_out := sum(row >= 0 for row in itself):
+    there = set(gallery_images)
+    if left_out := sum(image in there for image in probe_images):
         told.append(
             f"{left_out} probes are in the gallery too, and are not compared with themselves."
         )
@@ -95,33 +86,37 @@ def _search(values: flags.FlagValues, gallery_path: str, probe_path: str) -> str
     return "\n".join([_table(rows), *told])
 
 
-def _check_out(out: str) -> None:
-    if not out:
-        return
-    if not out.endswith(_FORMATS):
-        raise UserError(f"--out={out} ends in none of {', '.join(_FORMATS)}; use one of them")
-    folder = os.path.dirname(out) or "."
-    if os.path.isdir(out) or not os.path.isdir(folder):
-        raise UserError(f"--out={out} is no file in a directory that is there; give another")
-
-
 def _people(gallery_path: str, names: Sequence[str]) -> list[str]:
     """Of a folder the first of its folders, or a lone image's own name."""
     is_folder = epath.Path(gallery_path).is_dir()
     return [name.split("/")[0] if is_folder else name for name in names]
 
 
-def _own_rows(
-    gallery_path: str, gallery: Sequence[str], probe_path: str, probe: Sequence[str]
-) -> list[int]:
-    """The row of the gallery that is the probe's own file; -1 where there is none."""
+def _contents(named: Any) -> list[int]:
+    """A number of every image's bytes: copies and links of a file are one image."""
+    from ddl_jax.evaluation.images import image_digests
 
-    def files(path: str, names: Sequence[str]) -> list[str]:
-        folder = path if epath.Path(path).is_dir() else ""
-        return [os.path.realpath(os.path.join(folder, name)) for name in names]
+    return [int.from_bytes(digest[:8], signed=True) for digest in image_digests(named.images)]
 
-    row = {file: number for number, file in enumerate(files(gallery_path, gallery))}
-    return [row.get(file, -1) for file in files(probe_path, probe)]
+
+def _rows(
+    found: Any,
+    probes: Sequence[str],
+    gallery: Sequence[str],
+    people: Sequence[str],
+    calibration: Any,
+) -> list[_Row]:
+    return [
+        _Row(
+            probes[number],
+            place + 1,
+            people[found.rows[number, place]],
+            float(cosine),
+            gallery[found.rows[number, place]],
+            calibration.verdict(cosine) if calibration else "",
+        )
+        for (number, place), cosine in _finite(found.cosines)
+    ]
 
 
 def _finite(cosines: Any) -> Any:
@@ -174,8 +169,6 @@ def _table(rows: Sequence[_Row]) -> str:
 
 
 def _write(out: str, rows: Sequence[_Row], told: Sequence[str]) -> None:
-    from ddl_jax.files import write_atomically
-
     if out.endswith(".json"):
         content = {"results": [row._asdict() for row in rows], "meaning": list(told)}
         text = json.dumps(content, indent=2) + "\n"
@@ -185,7 +178,5 @@ def _write(out: str, rows: Sequence[_Row], told: Sequence[str]) -> None:
         writer.writerow(_Row._fields)
         writer.writerows(row._replace(cosine=f"{row.cosine:.6f}") for row in rows)
         text = file.getvalue()
-    try:
-        write_atomically(out, text.encode())
-    except OSError as error:
-        raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from error
+    with files.written(out, flag="--out") as temporary:
+        temporary.write_bytes(text.encode())

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from ddl_jax.data.linked_groups import linked_groups
 
 # Bits in which near duplicates may differ: of 64, and of 255. Of 400 faces of CFP saved again as
 # JPEG in nine ways (quality 40 to 95, a quarter to twice the size, 0.6 of the light) one had more
@@ -106,8 +106,7 @@ def _joined(group: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np
     if not pairs:
         return group
     first, second = (group[np.concatenate(side)] for side in zip(*pairs))
-    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(group),) * 2)
-    return connected_components(links, directed=False)[1][group]
+    return linked_groups(len(group), first, second)[group]
 
 
 def _masks(distance: int) -> list[np.uint64]:

@@ -4,7 +4,7 @@ import array
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -39,14 +39,25 @@ class Landmarks:
     def __len__(self) -> int:
         return len(self._groups)
 
-    def of(self, path: str) -> Faces:
-        """The faces of a photo, `[n, 5, 2]`; none if the landmarks do not name it.
+    @property
+    def paths(self) -> Collection[str]:
+        """The photos that are named, as they are."""
+        return self._groups.keys()
+
+    def name_of(self, path: str) -> str | None:
+        """By which of `paths` a photo is named, if by any.
 
         VGGFace2 names photos without a suffix, and so does a folder with a file a photo.
         """
-        group = self._groups.get(path, self._groups.get(os.path.splitext(path)[0]))
-        if group is None:
+        without = os.path.splitext(path)[0]
+        return next((name for name in (path, without) if name in self._groups), None)
+
+    def of(self, path: str) -> Faces:
+        """The faces of a photo, `[n, 5, 2]`; none if the landmarks do not name it."""
+        name = self.name_of(path)
+        if name is None:
             return _NO_FACE
+        group = self._groups[name]
         first = self._ends[group - 1] if group else 0
         return self._points[first : self._ends[group]]
 

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ddl_jax import config as config_lib
+from ddl_jax.data.linked_groups import linked_groups
 from ddl_jax.data.source import Record, RecordIndex, Source, make_index, natural_key
 from ddl_jax.data.table import read_table
 from ddl_jax.errors import UserError
@@ -107,8 +106,7 @@ def _joined(file: str, names: Sequence[str]) -> dict[str, str]:
                 )
         pairs.append((number[row["first"]], number[row["second"]]))
     first, second = np.array(pairs, int).reshape(-1, 2).T
-    links = coo_array((np.ones(len(pairs), bool), (first, second)), shape=(len(names),) * 2)
-    group = connected_components(links, directed=False)[1]
+    group = linked_groups(len(names), first, second)
     _, start = np.unique(group, return_index=True)
     joined = {name: names[start[g]] for name, g in zip(names, group) if names[start[g]] != name}
     people = len(set(joined.values()))

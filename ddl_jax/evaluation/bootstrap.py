@@ -16,6 +16,7 @@ bootstrap values. Two models measured on the *same* samples are compared by subt
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -49,10 +50,15 @@ def identity_samples(identities: int, samples: int = 1000, *, seed: int = 0) -> 
     """Bootstrap counts `[samples + 1, identities]`; row 0 is the data as they are, all ones."""
     if identities < 1 or samples < 1:
         raise ValueError(f"{samples} samples of {identities} identities: give 1 or more of both")
-    drawn = np.random.default_rng(seed).multinomial(
-        identities, np.full(identities, 1 / identities), samples
-    )
+    drawn = _drawn(identities, samples, seed).astype(np.int64)
     return np.concatenate([np.ones((1, identities), np.int64), drawn])
+
+
+@functools.lru_cache(maxsize=16)  # the evaluations of a run draw the same ones; 40 MB at most each
+def _drawn(identities: int, samples: int, seed: int) -> np.ndarray:
+    shares = np.full(identities, 1 / identities)
+    drawn = np.random.default_rng(seed).multinomial(identities, shares, samples)
+    return drawn.astype(np.uint8 if drawn.max() < 256 else np.int64)
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> Interval:

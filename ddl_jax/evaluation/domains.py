@@ -14,9 +14,10 @@ For a data set whose images carry an identity and a domain, one of them easy:
 * `accuracy`, `accuracy_std`, `threshold`: 10-fold `verification_accuracy` over `pairs` pairs, half
   of them genuine (those of the separation, or a sample of `max_pairs`); see `_verification`.
 
-All these but the accuracy are exact and do not depend on the seed. All rates, `separation` and
-`gap` have bounds `*_low` and `*_high`: 95 % over bootstrap samples of identities, for ranks against
-the whole gallery, the same samples for every domain, seed and run (`evaluation.bootstrap`).
+All these but the accuracy are exact and do not depend on the seed. All rates, `separation`,
+`d_prime` and `gap` have bounds `*_low` and `*_high`: 95 % over bootstrap samples of identities, for
+ranks against the whole gallery, the same samples for every domain, seed and run
+(`evaluation.bootstrap`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ddl_jax.evaluation.evidence import Evidence, pair_evidence, people_or_pairs
 from ddl_jax.evaluation.hardest import HardPair, hardest_pairs
 from ddl_jax.evaluation.identification import identification_ranks
 from ddl_jax.evaluation.impostors import ImpostorPairs
-from ddl_jax.evaluation.resampled import accuracy_samples
+from ddl_jax.evaluation.resampled import accuracy_samples, moments
 from ddl_jax.evaluation.result import (
     FARS,
     ProtocolResult,
@@ -53,6 +54,8 @@ from ddl_jax.evaluation.similarity import (
     unit_rows,
 )
 from ddl_jax.evaluation.verification import decided_rightly, distance_accuracy
+
+_SPREAD_PAIRS = 20_000  # impostor pairs whose variance bootstrap samples are of
 
 
 def domain_protocol(
@@ -97,35 +100,64 @@ def domain_protocol(
     counts = identity_samples(len(people.count), samples)
     easy_sums = _sums(people, people.easy_rows, unit[people.easy_rows])
     results: dict[str, ProtocolResult] = {}
-    for name in [easy, *np.setdiff1d(domains, easy)]:
-        name = str(name)
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    for name in map(str, [easy, *np.setdiff1d(domains, easy)]):
         images = people.easy_rows if name == easy else np.flatnonzero(domains == name)
-        probes = np.setdiff1d(images, people.gallery)
-        pairs = _genuine_pairs(people, images, unordered=name == easy)
-        positive = pair_cosines(unit, *pairs)
-        sums = _sums(people, images, unit[images]), easy_sums
-        similarities = _similarities(unit, people, images, positive, sums, rng, max_similarities)
-        roc, evidence, hardest = _gallery_roc(unit, people, probes, counts, fars)
-        evidence.drawn["separation"] = _separations(
-            people, images, pairs[0], positive, sums, counts
+        results[name] = _of_domain(
+            unit,
+            people,
+            images,
+            easy_sums,
+            results.get(easy),
+            np.random.default_rng([seed, zlib.crc32(name.encode())]),
+            counts,
+            fars,
+            max_pairs,
+            max_similarities,
         )
-        metrics = {
-            "images": len(images),
-            "identities": len(np.unique(people.identity[images])),
-            "probes": len(probes),
-            **_ranks(unit, people, probes, counts, evidence),
-            **_verification(unit, people, pairs, rng, max_pairs, counts, evidence),
-            **roc_metrics(roc, fars),
-            **separation_metrics(similarities),
-        }
-        if name != easy:
-            metrics["gap"] = results[easy].metrics["separation"] - metrics["separation"]
-            easy_drawn = results[easy].evidence.drawn["separation"]
-            evidence.drawn["gap"] = easy_drawn - evidence.drawn["separation"]
-        metrics = with_bounds(metrics, evidence.drawn)
-        results[name] = ProtocolResult(metrics, similarities, roc, evidence, hardest)
     return results
+
+
+def _of_domain(
+    unit: np.ndarray,
+    people: _People,
+    images: np.ndarray,
+    easy_sums: np.ndarray,
+    easy: ProtocolResult | None,
+    rng: np.random.Generator,
+    counts: np.ndarray,
+    fars: Sequence[float],
+    max_pairs: int,
+    max_similarities: int,
+) -> ProtocolResult:
+    """The result of a domain's images; `easy` is that of the easy domain, which has none."""
+    probes = np.setdiff1d(images, people.gallery)
+    pairs = _genuine_pairs(people, images, unordered=easy is None)
+    positive = pair_cosines(unit, *pairs)
+    sums = _sums(people, images, unit[images]), easy_sums
+    impostors = _some_impostors(people, images, rng, max_similarities)
+    similarities = _similarities(
+        unit, people, images, positive, impostors, sums, rng, max_similarities
+    )
+    roc, evidence, hardest = _gallery_roc(unit, people, probes, counts, fars)
+    separations = _separations(people, images, pairs[0], positive, sums, counts)
+    spreads = _spreads(people, pairs[0], positive, impostors, similarities, counts)
+    evidence.drawn["separation"] = separations
+    evidence.drawn["d_prime"] = _quotient(separations, spreads)
+    metrics = {
+        "images": len(images),
+        "identities": len(np.unique(people.identity[images])),
+        "probes": len(probes),
+        **_ranks(unit, people, probes, counts, evidence),
+        **_verification(unit, people, pairs, rng, max_pairs, counts, evidence),
+        **roc_metrics(roc, fars),
+        **separation_metrics(similarities),
+    }
+    if easy is not None:
+        metrics["gap"] = easy.metrics["separation"] - metrics["separation"]
+        easy_drawn = easy.evidence.drawn["separation"]
+        evidence.drawn["gap"] = easy_drawn - evidence.drawn["separation"]
+    metrics = with_bounds(metrics, evidence.drawn)
+    return ProtocolResult(metrics, similarities, roc, evidence, hardest)
 
 
 def check_domains(labels: np.ndarray, domains: np.ndarray, *, easy: str) -> None:
@@ -242,24 +274,32 @@ def _genuine_pairs(
     return images[first], people.easy_rows[second]
 
 
+def _some_impostors(
+    people: _People, images: np.ndarray, rng: np.random.Generator, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of an image and an easy image of someone else: all, or those of `most` pairs."""
+    drawn = _sample(rng, len(images) * len(people.easy_rows), most)
+    first, second = np.divmod(drawn, len(people.easy_rows))
+    first, second = images[first], people.easy_rows[second]
+    other = people.identity[first] != people.identity[second]
+    return first[other], second[other]
+
+
 def _similarities(
     unit: np.ndarray,
     people: _People,
     images: np.ndarray,
     positive: np.ndarray,
+    impostors: tuple[np.ndarray, np.ndarray],
     sums: tuple[np.ndarray, np.ndarray],
     rng: np.random.Generator,
     most: int,
 ) -> Similarities:
     """Cosines of genuine pairs and of pairs of an image and an easy image of someone else."""
-    drawn = _sample(rng, len(images) * len(people.easy_rows), most)
-    first, second = np.divmod(drawn, len(people.easy_rows))
-    first, second = images[first], people.easy_rows[second]
-    other = people.identity[first] != people.identity[second]
     negative_mean, negative_std = _negatives(unit, people, images, sums)
     return Similarities(
         positive=positive[_sample(rng, len(positive), most)],
-        negative=pair_cosines(unit, first[other], second[other]),
+        negative=pair_cosines(unit, *impostors),
         positive_mean=float(np.mean(positive)),
         negative_mean=negative_mean,
         positive_std=float(np.std(positive)),
@@ -314,6 +354,34 @@ def _separations(
     genuine = np.bincount(people.identity[first], minlength=len(people.count))
     own = _quotient(weights @ _sums(people, first, positive), weights @ genuine)
     return own - _quotient(total, count)
+
+
+def _spreads(
+    people: _People,
+    first: np.ndarray,
+    positive: np.ndarray,
+    impostors: tuple[np.ndarray, np.ndarray],
+    similarities: Similarities,
+    counts: np.ndarray,
+) -> np.ndarray:
+    """The root mean variance of S+ and S- of every bootstrap sample `[S + 1]`.
+
+    That of S+ is of all pairs `first`; that of S- is that of all, times what it is in a sample to
+    what it is in the data as they are, both of some of the pairs `impostors`.
+    """
+    weights = counts.astype(np.float64)
+    size = weights @ np.bincount(people.identity[first], minlength=len(people.count))
+    centred = positive - np.mean(positive)
+    mean, square = (
+        _quotient(weights @ _sums(people, first, each), size) for each in (centred, centred**2)
+    )
+    some = slice(None, None, -(-len(impostors[0]) // _SPREAD_PAIRS))
+    units = (people.identity[side[some]] for side in impostors)
+    blocks = PairSamples(counts, *units).blocks()
+    with np.errstate(invalid="ignore"):  # a sample without any
+        other = np.concatenate([moments(similarities.negative[some], w)[1] for w in blocks])
+    other = _quotient(other * similarities.negative_std**2, np.full(len(other), other[0]))
+    return np.sqrt((np.maximum(square - mean**2, 0) + other) / 2)
 
 
 def _quotient(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

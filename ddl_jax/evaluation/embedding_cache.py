@@ -12,7 +12,6 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -22,13 +21,13 @@ import jaxlib
 import numpy as np
 
 from ddl_jax.data import alignment, decode
-from ddl_jax.evaluation.images import Images
+from ddl_jax.evaluation.images import Images, image_digests
+from ddl_jax.files import atomic_file
 
 MOST_BYTES = 4 * 2**30  # IJB-C, image and mirror image apart, are 1.9 GB
 _PIXELS: tuple[ModuleType, ...] = (alignment, decode)
 _ABANDONED = 24 * 3600  # seconds after which an unfinished file is nobody's
 _SUFFIX = ".npz"
-_AT_ONCE = 4096  # images that threads are asked for: not millions
 
 
 class EmbeddingCache:
@@ -58,7 +57,10 @@ class EmbeddingCache:
         devices += [jax.default_backend(), os.environ.get("XLA_FLAGS", "")]
         pixels = [pathlib.Path(module.__file__).read_bytes() for module in _PIXELS]
         digest = hashlib.sha256(repr([*devices, cv2.__version__]).encode())
-        for part in (program.encode(), *pixels, self._hash_of(variables), _hash_images(images)):
+        everything = hashlib.sha256()
+        for each in image_digests(images):
+            everything.update(each)
+        for part in (program.encode(), *pixels, self._hash_of(variables), everything.digest()):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()
 
@@ -89,15 +91,11 @@ class EmbeddingCache:
         """Keeps embeddings, or says why not; other ones go where there is no room."""
         if embeddings.nbytes > self._most:
             return
-        path = self._path(key)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as file:
+            with atomic_file(self._path(key)) as file:
                 np.savez(file, embeddings=embeddings)
-            part.replace(path)
             self._make_room()
         except OSError as error:
-            part.unlink(missing_ok=True)
             print(f"embeddings are not kept in {self._directory} ({error})", file=sys.stderr)
 
     def _path(self, key: str) -> pathlib.Path:
@@ -112,7 +110,8 @@ class EmbeddingCache:
                 kept += size
                 gone = kept > self._most
             else:
-                gone = path.suffix == ".part" and time.time() - used > _ABANDONED
+                unfinished = path.name.startswith(".")  # see `files.replacing`
+                gone = unfinished and time.time() - used > _ABANDONED
             if gone:
                 path.unlink(missing_ok=True)
 
@@ -128,24 +127,6 @@ def hash_variables(variables: Any) -> str:
         digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
         digest.update(array.view(np.uint8))
     return digest.hexdigest()
-
-
-def _hash_images(images: Images) -> bytes:
-    """Of the bytes and landmarks of all images in order, whatever their names are."""
-
-    def one(number: int) -> bytes:
-        record = images[number]
-        digest = hashlib.sha256(record["image"])
-        if (landmarks := record.get("landmarks")) is not None:
-            digest.update(np.asarray(landmarks, np.float64).tobytes())
-        return digest.digest()
-
-    whole = hashlib.sha256()
-    with ThreadPoolExecutor(4) as threads:
-        for start in range(0, len(images), _AT_ONCE):
-            for found in threads.map(one, range(start, min(start + _AT_ONCE, len(images)))):
-                whole.update(found)
-    return whole.digest()
 
 
 def _known(paths: Iterable[pathlib.Path]) -> Iterable[tuple[float, int, pathlib.Path]]:

@@ -7,21 +7,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from etils import epath
 
-from ddl_jax.errors import UserError
-from ddl_jax.files import atomic_file
+from ddl_jax import files
 
 _CARD = "card"  # name of the array of .npz, and of the entry in Parquet's metadata
 
 
 def check_target(path: epath.PathLike) -> None:
     """Refuses what is no place for a file of embeddings."""
-    place = epath.Path(path)
-    if place.suffix not in _WRITERS:
-        raise UserError(f"--out={path} ends in none of {', '.join(_WRITERS)}; use one of them")
-    if place.is_dir():
-        raise UserError(f"--out={path} is a directory; give a file")
-    if not place.parent.is_dir():
-        raise UserError(f"--out={path}: no directory {str(place.parent)!r}; make it first")
+    files.check_target(path, flag="--out", suffixes=_WRITERS)
 
 
 def write_embeddings(
@@ -43,12 +36,9 @@ def write_embeddings(
       UserError: the file cannot be written.
     """
     check_target(path)
-    try:
-        with atomic_file(path) as file:
-            write = _WRITERS[epath.Path(path).suffix]
-            write(file, embeddings.astype(np.float32, copy=False), columns, json.dumps(card))
-    except OSError as error:
-        raise UserError(f"--out={path} cannot be written: {error.strerror or error}") from error
+    with files.written(path, flag="--out") as temporary, temporary.open("wb") as file:
+        write = _WRITERS[epath.Path(path).suffix]
+        write(file, embeddings.astype(np.float32, copy=False), columns, json.dumps(card))
 
 
 def _write_npz(

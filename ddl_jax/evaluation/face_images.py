@@ -1,6 +1,7 @@
 """Photos as aligned faces, and a word about those that are none."""
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from ddl_jax.evaluation.images import EncodedImage, Images
 class FaceImages:
     """Photos with the landmarks of the face that each is of, by which `embed` aligns them."""
 
-    def __init__(self, images: Images, finder: FaceFinder):
-        self._images, self._finder = images, finder
+    def __init__(self, images: Images, finder: FaceFinder, names: Sequence[str]):
+        """`names[n]` are those by which the finder knows the photos."""
+        self._images, self._finder, self._names = images, finder, names
         self._found: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()  # a detector looks at one image at a time
 
@@ -26,12 +28,12 @@ class FaceImages:
         record = self._images[number]
         with self._lock:
             if number not in self._found:
-                self._found[number] = self._landmarks(record)
+                self._found[number] = self._landmarks(record, self._names[number])
             return record | {"landmarks": self._found[number]}
 
-    def _landmarks(self, record: EncodedImage) -> np.ndarray:
+    def _landmarks(self, record: EncodedImage, name: str) -> np.ndarray:
         image = decode_image(record["image"], record["path"])
-        count, landmarks = face_of(image, record["path"], self._finder)
+        count, landmarks = face_of(image, name, self._finder)
         if not count:
             raise UserError(
                 f"{record['path']}: no face is known in it; name it in --landmarks, try another "

@@ -88,7 +88,7 @@ def best_people(
     gallery_ids: np.ndarray,
     *,
     k: int,
-    itself: np.ndarray | None = None,
+    images: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> BestPeople:
     """Ranks the identities of a gallery `[G, D]` for probes `[P, D]`, both normalised here.
 
@@ -99,7 +99,8 @@ def best_people(
         probe, gallery: the embeddings.
         gallery_ids: `[G]`.
         k: how many identities, or as many as there are.
-        itself: `[P]` the gallery row that is the probe's own image and is left out; -1 for none.
+        images: `[P]` and `[G]`, what tells images apart: gallery rows of the probe's own image are
+            left out. None: there are none.
 
     Raises:
         ValueError: no row, shapes that do not agree, a row that is not finite.
@@ -112,12 +113,15 @@ def best_people(
             "as rows, one at least, of the same size"
         )
     by_id = np.argsort(codes, kind="stable")
-    itself = np.full(len(unit), -1) if itself is None else np.asarray(itself)
+    if images is None:  # no row is a probe's own
+        images = np.zeros(len(unit)), np.ones(len(codes))
+    own = _Mates.of(np.asarray(images[0]), np.asarray(images[1])[by_id])
     leaders = _Leaders(unit, min(k, int(codes.max()) + 1))
     for start in range(0, len(gallery), BLOCK):
         rows = by_id[start : start + BLOCK]
         check_finite(gallery[rows], rows)
-        leaders.add(unit_rows(gallery[rows]), rows, codes[rows], itself)
+        itself = own.within(start, start + len(rows))
+        leaders.add(unit_rows(gallery[rows]), rows, codes[rows], *itself)
     return BestPeople(leaders.cosines, leaders.rows)
 
 
@@ -131,22 +135,24 @@ class _Leaders:
         self._unit = unit
 
     def add(
-        self, block: np.ndarray, rows: np.ndarray, codes: np.ndarray, itself: np.ndarray
+        self,
+        block: np.ndarray,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        probe: np.ndarray,
+        place: np.ndarray,
     ) -> None:
         """Ranks the identities `codes` of `block`, which are the gallery's `rows`.
 
-        `itself[P]` is the gallery row that a probe is not compared with.
+        The pairs (probe, place in the block) are not compared.
         """
         starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
-        order = np.argsort(rows)
-        place = order[np.searchsorted(rows, itself, sorter=order) % len(rows)]
-        place = np.where(rows[place] == itself, place, -1)
         size = max(1, BLOCK * 256 // len(block))  # 2 Mi cosines: 16 MiB
         for start in range(0, len(self._unit), size):
             part = slice(start, start + size)
             cosines = self._unit[part] @ block.T
-            own = np.flatnonzero(place[part] >= 0)
-            cosines[own, place[part][own]] = -np.inf
+            here = (probe >= start) & (probe < start + size)
+            cosines[probe[here] - start, place[here]] = -np.inf
             best = np.maximum.reduceat(cosines, starts, axis=1)
             self._keep_the_better_half(part, best, int(codes[0]))
             leading = np.flatnonzero((best > self.cosines[part, -1:]).any(axis=0))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -11,7 +11,7 @@ from ddl_jax.data.image_folder import find_images
 from ddl_jax.data.source import Source, natural_key
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.images import Images
-from ddl_jax.evaluation.protocols.images import EncodedImages, ImageFiles
+from ddl_jax.evaluation.protocols.images import EncodedImages, ImageFiles, JoinedImages
 from ddl_jax.interop import read_verification_bin
 
 
@@ -24,10 +24,13 @@ class NamedImages:
       columns: `[n]` each: `name`; `identity` and `label`, its number, where there are people;
         `domain` of a data set; `same` of a verification set: whether the image's pair is of one
         person.
+      files: `[n]` the path of each as the user wrote it, folder and name; what has none is called
+        by its name.
     """
 
     images: Images
     columns: Mapping[str, np.ndarray]
+    files: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,14 +58,15 @@ def images_at(path: str) -> NamedImages:
         encoded, same = read_verification_bin(path)
         images = EncodedImages(encoded, place.name)
         names = np.array([f"{place.name} image {number}" for number in range(len(encoded))])
-        return NamedImages(images, {"name": names, "same": np.repeat(same, 2)})
+        return NamedImages(images, {"name": names, "same": np.repeat(same, 2)}, names.tolist())
     if not place.is_dir():
         root, name = ("", path) if "://" not in path else (os.fspath(place.parent), place.name)
-        return NamedImages(ImageFiles(root, [name]), {"name": np.array([name])})
+        return NamedImages(ImageFiles(root, [name]), {"name": np.array([name])}, [path])
     names = find_images(path)
     if not names:
         raise UserError(f"{path} holds no image; give one, or a folder of images at any depth")
-    return NamedImages(ImageFiles(path, names), {"name": np.array(names)} | _people(names))
+    columns = {"name": np.array(names)} | _people(names)
+    return NamedImages(ImageFiles(path, names), columns, [os.path.join(path, n) for n in names])
 
 
 def _people(names: list[str]) -> dict[str, np.ndarray]:
@@ -83,4 +87,11 @@ def images_of(source: Source) -> NamedImages:
         "label": index.labels,
         "domain": index.domains,
     }
-    return NamedImages(source, columns)
+    return NamedImages(source, columns, index.paths.tolist())
+
+
+def joined(parts: Sequence[NamedImages]) -> NamedImages:
+    """The images of several, one after the other, with their names alone."""
+    names = np.concatenate([part.columns["name"] for part in parts])
+    files = [file for part in parts for file in part.files]
+    return NamedImages(JoinedImages([part.images for part in parts]), {"name": names}, files)

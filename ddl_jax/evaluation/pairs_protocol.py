@@ -59,12 +59,7 @@ def pairs_protocol(
         ValueError: lists that do not agree, one kind of pair only, embeddings not finite,
             identities that contradict `same`.
     """
-    first, second, same = np.asarray(first), np.asarray(second), np.asarray(same, bool)
-    if not len(first) == len(second) == len(same):
-        raise ValueError(
-            f"{len(first)} first, {len(second)} second and {len(same)} same: give as many of each"
-        )
-    check_both_kinds(same)
+    first, second, same = _checked(first, second, same)
     unit = unit_rows(embeddings)
     distances, folds = pair_distances(unit, first, second), 10 if fold is None else fold
     accuracy = distance_accuracy(distances, same, folds=folds)
@@ -78,21 +73,29 @@ def pairs_protocol(
         **separation_metrics(similarities),
     }
     if identities is None:
-        pairs, people = PairSamples.of_pairs(len(same), samples=samples, seed=seed), None
+        pairs = PairSamples.of_pairs(len(same), samples=samples, seed=seed)
     else:
         pairs = _resampled(np.asarray(identities), len(unit), first, second, same, samples, seed)
-        people = pairs.counts.shape[1]
+    people = None if identities is None else pairs.counts.shape[1]
     rests_on = people_or_pairs(people, len(same))
     evidence = pair_evidence(cosines, same, pairs, fars, rests_on=rests_on)
     evidence.drawn["accuracy"] = accuracy_samples(distances, same, pairs, folds=folds)
     evidence.right["accuracy"] = decided_rightly(distances, same, folds=folds)
-    return ProtocolResult(
-        with_bounds(metrics, evidence.drawn),
-        similarities,
-        roc,
-        evidence,
-        hardest_pairs(cosines, same, first, second),
-    )
+    hardest = hardest_pairs(cosines, same, first, second)
+    metrics = with_bounds(metrics, evidence.drawn)
+    return ProtocolResult(metrics, similarities, roc, evidence, hardest)
+
+
+def _checked(
+    first: np.ndarray, second: np.ndarray, same: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    first, second, same = np.asarray(first), np.asarray(second), np.asarray(same, bool)
+    if not len(first) == len(second) == len(same):
+        raise ValueError(
+            f"{len(first)} first, {len(second)} second and {len(same)} same: give as many of each"
+        )
+    check_both_kinds(same)
+    return first, second, same
 
 
 def _resampled(

@@ -26,7 +26,10 @@ _POSITIVE, _NEGATIVE, _INK = "#0072B2", "#D55E00", "#333333"
 _LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLES = ("-", "--", "-.", ":")
 _DPI = 160  # a picture 10 inches wide shows at 800 px in a README with two dots a pixel
-_BOOKKEEPING = ("step", "learning_rate", "images_per_second", "data_wait")
+_BOOKKEEPING = (
+    *("step", "learning_rate", "images_per_second", "data_wait"),
+    *("evaluation_seconds", "evaluation_share"),
+)
 
 
 def plot_distributions(

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
-from ddl_jax.interop.whole_file import check_target, written
+from ddl_jax.files import check_target, written
 from ddl_jax.models import ModelCard
 
 LOWEST_COSINE = 0.9999

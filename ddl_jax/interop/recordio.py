@@ -7,6 +7,7 @@ between them. A face's payload is `uint32 flag, float32 label, uint64 id, uint64
 float32 labels in place of the header's, then the encoded image.
 """
 
+import contextlib
 import io
 import os
 import re
@@ -18,6 +19,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import replacing
 from ddl_jax.interop.random_access import RandomAccessFile
 
 _MAGIC = 0xCED7230A
@@ -300,21 +302,16 @@ def write_recordio(
     """
     place = epath.Path(folder)
     targets = [place / name for name in ("train.rec", "train.idx", "property")]
-    temporary = [target.with_name(f".{target.name}.{os.getpid()}") for target in targets]
     for target in targets:
         if target.exists():
             raise UserError(f"{target} exists; give another folder or remove it")
     try:
         place.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary[0].open("wb") as records, temporary[1].open("w") as index:
+        with contextlib.ExitStack() as held:  # train.rec is there last
+            made = [held.enter_context(replacing(target)) for target in targets]
+            with made[0].open("wb") as records, made[1].open("w") as index:
                 classes = _write_faces(_Writer(records, index), faces, os.fspath(targets[0]))
-            temporary[2].write_text(f"{classes},{size[0]},{size[1]}")
-            for made, target in zip(temporary, targets):
-                made.replace(target)
-        finally:
-            for made in temporary:
-                made.unlink(missing_ok=True)
+            made[2].write_text(f"{classes},{size[0]},{size[1]}")
     except OSError as error:
         raise UserError(
             f"{os.fspath(folder)} cannot be written: {error.strerror or error}"

@@ -11,13 +11,13 @@ from etils import epath
 from flax import traverse_util
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import check_target
 from ddl_jax.interop.one_line import printable, short
 from ddl_jax.interop.torch_checkpoint import read_hashed_checkpoint, read_torch_checkpoint
 from ddl_jax.interop.torch_layers import names_by_order
 from ddl_jax.interop.torch_names import Naming, naming_of
 from ddl_jax.interop.torch_origin import Origin, find_origin, network_of, network_prefixes
 from ddl_jax.interop.torch_writer import write_torch_checkpoint
-from ddl_jax.interop.whole_file import check_target
 from ddl_jax.models import create_backbone
 
 # PyTorch counts batches beside every running mean; with a fixed momentum nothing uses the count.

@@ -9,8 +9,8 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import written
 from ddl_jax.interop.torch_checkpoint import STORAGE_DTYPES
-from ddl_jax.interop.whole_file import written
 
 
 def write_torch_checkpoint(path: epath.PathLike, arrays: Mapping[str, np.ndarray]) -> None:

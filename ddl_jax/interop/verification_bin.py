@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import written
 from ddl_jax.interop import restricted_pickle
 from ddl_jax.interop.one_line import short
 from ddl_jax.interop.open_file import opened
-from ddl_jax.interop.whole_file import written
 
 
 def read_verification_bin(path: str | os.PathLike) -> tuple[list[bytes], np.ndarray]:

@@ -7,9 +7,9 @@ from etils import epath
 
 from ddl_jax.data.read_images import read_images
 from ddl_jax.errors import UserError
+from ddl_jax.files import check_target
 from ddl_jax.interop import export_stablehlo, export_torch
 from ddl_jax.interop.stablehlo import PLATFORMS
-from ddl_jax.interop.whole_file import check_target
 from ddl_jax.training.checkpoint import load_checkpoint
 
 # Of a file's name, to the format.

@@ -139,8 +139,10 @@ class _Loop:
 
     def _evaluate(self, state: TrainState, step: int) -> bool:
         """Whether it was made: SIGTERM drops an evaluation."""
-        done = self._preemption.at_once(lambda: self._make_evaluation(state, step))
-        self._watch.restart()
+        jax.block_until_ready(state)  # the step before is training
+        with self._watch.evaluating():
+            done = self._preemption.at_once(lambda: self._make_evaluation(state, step))
+        self._progress.say(f"evaluations: {self._watch.evaluation_share:.1%} of the time so far")
         return done
 
     def _make_evaluation(self, state: TrainState, step: int) -> None:

@@ -1,10 +1,11 @@
 """What a run reports while it trains: metrics.jsonl, TensorBoard, and a line for people."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -78,14 +79,16 @@ class MetricWriter:
 
 
 class Stopwatch:
-    """Time since the last log line, and the part of it in which the devices waited for data.
+    """Time since the last log line, the part of it in which the devices waited for data, and what
+    evaluations take.
 
     Devices work on while this process asks for the next batch: until they are done, waiting for it
     costs nothing.
     """
 
     def __init__(self):
-        self._start, self._waited = time.perf_counter(), 0.0
+        self._begun = self._start = time.perf_counter()
+        self._waited = self._evaluated = self._evaluated_before = 0.0
         self._watcher = concurrent.futures.ThreadPoolExecutor(1)
         self._done: concurrent.futures.Future[float] | None = None
 
@@ -103,16 +106,38 @@ class Stopwatch:
         self._waited += max(end - start, 0.0)
         return element
 
-    def lap(self, images: int) -> dict[str, float]:
-        """Speed since the last lap: images_per_second, and data_wait as a share of the time."""
-        seconds = time.perf_counter() - self._start
-        rates = {"images_per_second": images / seconds, "data_wait": self._waited / seconds}
-        self.restart()
-        return rates
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """What is done inside is no training."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._evaluated += time.perf_counter() - start
 
-    def restart(self) -> None:
-        """Forgets what has passed, e.g. an evaluation."""
-        self._start, self._waited = time.perf_counter(), 0.0
+    @property
+    def evaluation_share(self) -> float:
+        """Of all the time since it was made."""
+        evaluated = self._evaluated_before + self._evaluated
+        return evaluated / (time.perf_counter() - self._begun)
+
+    def lap(self, images: int) -> dict[str, float]:
+        """What is known since the last lap, and begins the next.
+
+        images_per_second, and data_wait as a share of the time, are of training alone;
+        evaluation_seconds are what evaluations took, evaluation_share of all laps together.
+        """
+        now = time.perf_counter()
+        seconds = now - self._start - self._evaluated
+        rates = {
+            "images_per_second": images / seconds,
+            "data_wait": self._waited / seconds,
+            "evaluation_seconds": self._evaluated,
+            "evaluation_share": self.evaluation_share,
+        }
+        self._evaluated_before += self._evaluated
+        self._start, self._waited, self._evaluated = now, 0.0, 0.0
+        return rates
 
     def close(self) -> None:
         """Ends its thread."""
@@ -149,13 +174,15 @@ class Progress:
 
     def log(self, step: int, metrics: Mapping[str, float], seconds_left: float) -> None:
         """Prints the metrics that people watch."""
+        share = metrics["evaluation_share"]
         self.say(
             f"step {step}/{self._steps}  loss {metrics['loss']:.4f}  "
             f"softmax {metrics['margin_softmax']:.4f}  "
             + (f"ddl {metrics['distillation']:.4f}  " if "distillation" in metrics else "")
             + f"lr {metrics['learning_rate']:.2g}  {metrics['images_per_second']:.0f} images/s  "
             f"waiting for data {metrics['data_wait']:.0%}  "
-            f"remaining {tqdm.tqdm.format_interval(seconds_left)}"
+            + (f"evaluations {share:.1%} of the time  " if share else "")
+            + f"remaining {tqdm.tqdm.format_interval(seconds_left)}"
         )
 
     def close(self) -> None:

@@ -142,7 +142,10 @@ def test_photos_are_aligned_by_their_landmarks(home, run, workdir):
         ("--out is missing", ["--images=faces"]),
         ("--out=a.csv ends in none of .npz, .parquet", ["--images=faces", "--out=a.csv"]),
         ("--out=no/a.npz: no directory 'no'", ["--images=faces", "--out=no/a.npz"]),
-        ("--out=dir.npz is a directory", ["--images=faces", "--out=dir.npz"]),
+        (
+            "--out=dir.npz is a directory; give the name of a file",
+            ["--images=faces", "--out=dir.npz"],
+        ),
         ("no 'nothing'; give an image", ["--images=nothing", "--out=a.npz"]),
         ("empty holds no image", ["--images=empty", "--out=a.npz"]),
         ("corrupt.png is not a readable image; mend or remove it\n", ["--images=corrupt.png"]),

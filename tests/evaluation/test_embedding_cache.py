@@ -142,7 +142,7 @@ def test_what_was_used_longest_ago_goes_and_what_was_left_behind(tmp_path):
         embedded(cache, weights=each)
         for path in files(tmp_path):
             os.utime(path, (path.stat().st_mtime - 100,) * 2)
-    for name, age in (("old.npz.1.part", 1e6), ("new.npz.2.part", 0), ("somebodys.txt", 1e6)):
+    for name, age in ((".old.npz.1", 1e6), (".new.npz.2", 0), ("somebodys.txt", 1e6)):
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     embedded(cache, weights=weights[0])  # used: the second is now the one of longest ago
@@ -153,7 +153,7 @@ def test_what_was_used_longest_ago_goes_and_what_was_left_behind(tmp_path):
     embedded(cache, weights=weights[1])
     assert cache.taken == 4 * 3
     names = {path.name for path in files(tmp_path)}
-    assert {"new.npz.2.part", "somebodys.txt"} < names and "old.npz.1.part" not in names
+    assert {".new.npz.2", "somebodys.txt"} < names and ".old.npz.1" not in names
 
 
 def test_more_than_there_is_room_for_is_not_kept(tmp_path):

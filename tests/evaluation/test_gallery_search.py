@@ -101,11 +101,13 @@ def test_the_best_people_are_those_of_a_plain_search(monkeypatch, block, k):
     rng = np.random.default_rng(3)
     names = np.array([f"person {number}" for number in rng.integers(0, 12, 60)])
     gallery, probe = rng.normal(size=(60, 6)), rng.normal(size=(15, 6))
-    itself = np.where(np.arange(15) % 3 == 0, rng.integers(0, 60, 15), -1)
-    found = best_people(probe, gallery, names, k=k, itself=itself)
+    # Every third probe is one of 30 images, of which the gallery has two copies each.
+    own = np.where(np.arange(15) % 3 == 0, rng.integers(0, 30, 15), 100)
+    copies = rng.permutation(60) % 30
+    found = best_people(probe, gallery, names, k=k, images=(own, copies))
     for number in range(15):
         cosines = unit_rows(probe)[number] @ unit_rows(gallery).T
-        cosines[itself[number]] = -np.inf if itself[number] >= 0 else cosines[-1]
+        cosines[copies == own[number]] = -np.inf
         best = {name: cosines[names == name].max() for name in names}
         ranked = sorted(best, key=best.get, reverse=True)[:k]
         assert names[found.rows[number]].tolist() == ranked
@@ -120,7 +122,7 @@ def test_of_equals_the_first_comes_first():
 
 
 def test_who_has_nothing_but_the_probe_itself_is_not_found():
-    found = best_people([[1.0, 0]], [[1.0, 0], [0, 1.0]], ["a", "b"], k=2, itself=[0])
+    found = best_people([[1.0, 0]], [[1.0, 0], [0, 1.0]], ["a", "b"], k=2, images=([7], [7, 8]))
     assert found.rows[0, 0] == 1 and found.cosines[0, 1] == -np.inf
 
 

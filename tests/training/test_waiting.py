@@ -37,7 +37,7 @@ def watch():
 def test_only_waiting_without_work_counts(watch, step, batch, share):
     data = _slow(batch)
     watch.wait_for(data)
-    watch.restart()
+    watch.lap(0)
     for _ in range(3):
         work = Work(step)
         watch.running(work)
@@ -67,6 +67,39 @@ def test_a_step_that_fails_is_not_passed_over(watch):
 def test_the_log_line_tells_the_share(capsys):
     names = ("loss", "margin_softmax", "learning_rate", "images_per_second")
     progress = Progress(step=0, steps=9, active=True)
-    progress.log(3, dict.fromkeys(names, 1.0) | {"data_wait": 0.374}, 60.0)
+    row = dict.fromkeys(names, 1.0) | {"data_wait": 0.374, "evaluation_share": 0.0}
+    progress.log(3, row, 60.0)
+    progress.log(4, row | {"evaluation_share": 0.0123}, 60.0)
     progress.close()
-    assert "waiting for data 37%" in capsys.readouterr().out
+    without, told = capsys.readouterr().out.splitlines()
+    assert "waiting for data 37%" in told and "evaluations 1.2% of the time" in told
+    assert "evaluation" not in without
+
+
+def test_evaluations_are_timed_apart_and_are_no_training(watch, monkeypatch):
+    now = [10.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    watch.__init__()
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    passes(4)
+    with watch.evaluating():
+        passes(1)
+    passes(5)
+    row = watch.lap(90)
+    assert row == {
+        "images_per_second": 10.0,
+        "data_wait": 0.0,
+        "evaluation_seconds": 1.0,
+        "evaluation_share": 0.1,
+    }
+    passes(10)
+    row = watch.lap(90)  # without an evaluation: of the time since the start
+    assert (row["images_per_second"], row["evaluation_seconds"]) == (9.0, 0.0)
+    assert row["evaluation_share"] == 0.05
+    with pytest.raises(OSError), watch.evaluating():
+        passes(5)
+        raise OSError
+    assert watch.evaluation_share == 0.24

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,96 +61,119 @@ def closed_set(
         ValueError: shapes that do not agree, a probe whose identity is not in the gallery,
             embeddings that are not finite.
     """
-    probe_ids, gallery_ids = np.asarray(probe_ids), np.asarray(gallery_ids)
-    ranks = identification_ranks(probe, probe_ids, gallery, gallery_ids)
-    probe, gallery = unit_rows(probe), unit_rows(gallery)
-    mates = same_identity_pairs(probe_ids, gallery_ids)
-    genuine = pair_cosines(np.concatenate([probe, gallery]), mates[0], len(probe) + mates[1])
-    kept = ImpostorPairs()  # by rows of either side
-
-    def impostors() -> Iterator[np.ndarray]:
-        for part, cosines in cosine_blocks(probe, gallery):
-            row, column = np.nonzero(probe_ids[part, None] != gallery_ids)
-            scores = cosines[row, column]
-            kept.add(scores, part.start + row, column)
-            yield scores
-
-    roc = RocCurve.from_scores(genuine, impostors())
-    # The sum of all cosines is the product of the sums of all rows, and that of their squares that
-    # of the matrices of second moments.
-    total = float(probe.sum(axis=0) @ gallery.sum(axis=0)) - float(np.sum(genuine))
-    squares = float(np.sum((probe.T @ probe) * (gallery.T @ gallery))) - float(genuine @ genuine)
-    mean = total / roc.impostor_count
-    similarities = Similarities(
-        positive=thinned(genuine),
-        negative=_some_impostors(probe, probe_ids, gallery, gallery_ids),
-        positive_mean=float(np.mean(genuine)),
-        negative_mean=mean,
-        positive_std=float(np.std(genuine)),
-        negative_std=float(np.sqrt(max(squares / roc.impostor_count - mean**2, 0.0))),
+    sides = _Sides(
+        unit_rows(probe), np.asarray(probe_ids), unit_rows(gallery), np.asarray(gallery_ids)
     )
+    ranks = identification_ranks(probe, sides.probe_ids, gallery, sides.gallery_ids)
+    mates = same_identity_pairs(sides.probe_ids, sides.gallery_ids)
+    genuine = sides.cosines(*mates)
+    roc, kept = _roc(sides, genuine)
+    similarities = _similarities(sides, genuine, roc.impostor_count)
     metrics = {
-        "probes": len(probe),
-        "gallery": len(gallery),
-        "identities": len(np.unique(probe_ids)),
+        "probes": len(sides.probe),
+        "gallery": len(sides.gallery),
+        "identities": len(np.unique(sides.probe_ids)),
         **{f"rank_{k}": float(np.mean(ranks <= k)) for k in ks},
         **roc_metrics(roc, fars),
         **separation_metrics(similarities),
     }
-    images = np.arange(len(probe) + len(gallery)) if images is None else np.asarray(images)
     scores, *rows, repeats = kept.with_genuine(genuine, *mates)
     is_genuine = np.arange(len(scores)) < len(genuine)
-    evidence = _evidence(
-        *(scores, is_genuine, rows, repeats, ranks, probe_ids, gallery_ids),
-        *(ks, fars, samples),
-    )
-    return ProtocolResult(
-        with_bounds(metrics, evidence.drawn),
-        similarities,
-        roc,
-        evidence,
-        hardest_pairs(scores, is_genuine, images[rows[0]], images[len(probe) + rows[1]]),
+    evidence = _evidence(sides, scores, is_genuine, rows, repeats, fars, samples)
+    _add_ranks(evidence, sides, ranks, ks, samples)
+    first, second = rows[0], len(sides.probe) + rows[1]
+    if images is not None:
+        first, second = np.asarray(images)[first], np.asarray(images)[second]
+    hardest = hardest_pairs(scores, is_genuine, first, second)
+    metrics = with_bounds(metrics, evidence.drawn)
+    return ProtocolResult(metrics, similarities, roc, evidence, hardest)
+
+
+class _Sides(NamedTuple):
+    """Probes and gallery, their rows of length 1."""
+
+    probe: np.ndarray
+    probe_ids: np.ndarray
+    gallery: np.ndarray
+    gallery_ids: np.ndarray
+
+    def cosines(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Of probes and gallery rows."""
+        return pair_cosines(
+            np.concatenate([self.probe, self.gallery]), rows, len(self.probe) + columns
+        )
+
+
+def _roc(sides: _Sides, genuine: np.ndarray) -> tuple[RocCurve, ImpostorPairs]:
+    """Of all cosines, and the impostor pairs that stand for all, by rows of either side."""
+    kept = ImpostorPairs()
+
+    def impostors() -> Iterator[np.ndarray]:
+        for part, cosines in cosine_blocks(sides.probe, sides.gallery):
+            row, column = np.nonzero(sides.probe_ids[part, None] != sides.gallery_ids)
+            scores = cosines[row, column]
+            kept.add(scores, part.start + row, column)
+            yield scores
+
+    return RocCurve.from_scores(genuine, impostors()), kept
+
+
+def _similarities(sides: _Sides, genuine: np.ndarray, impostors: int) -> Similarities:
+    """Moments of all cosines, and some of them.
+
+    The sum of all cosines is the product of the sums of all rows, and that of their squares that of
+    the matrices of second moments.
+    """
+    probe, gallery = sides.probe, sides.gallery
+    total = float(probe.sum(axis=0) @ gallery.sum(axis=0)) - float(np.sum(genuine))
+    squares = float(np.sum((probe.T @ probe) * (gallery.T @ gallery))) - float(genuine @ genuine)
+    mean = total / impostors
+    return Similarities(
+        positive=thinned(genuine),
+        negative=_some_impostors(sides),
+        positive_mean=float(np.mean(genuine)),
+        negative_mean=mean,
+        positive_std=float(np.std(genuine)),
+        negative_std=float(np.sqrt(max(squares / impostors - mean**2, 0.0))),
     )
 
 
 def _evidence(
+    sides: _Sides,
     scores: np.ndarray,
     genuine: np.ndarray,
     rows: Sequence[np.ndarray],
     repeats: np.ndarray,
-    ranks: np.ndarray,
-    probe_ids: np.ndarray,
-    gallery_ids: np.ndarray,
-    ks: Sequence[int],
     fars: Sequence[float],
     samples: int,
 ) -> Evidence:
-    people, who = np.unique(probe_ids, return_inverse=True)
-    place = np.minimum(np.searchsorted(people, gallery_ids), len(people) - 1)
-    whose = np.where(people[place] == gallery_ids, place, len(people))  # a distractor: the last
+    people, who = np.unique(sides.probe_ids, return_inverse=True)
+    place = np.minimum(np.searchsorted(people, sides.gallery_ids), len(people) - 1)
+    # A distractor: the last.
+    whose = np.where(people[place] == sides.gallery_ids, place, len(people))
     counts = identity_samples(len(people), samples)
     once = np.ones((len(counts), 1), counts.dtype)
-    pairs = PairSamples(
-        np.concatenate([counts, once], axis=1),
-        who[rows[0]],
-        whose[rows[1]],
-        repeats,
-    )
+    counts = np.concatenate([counts, once], axis=1)
+    pairs = PairSamples(counts, who[rows[0]], whose[rows[1]], repeats)
     rests_on = people_or_pairs(len(people), len(scores))
-    evidence = pair_evidence(scores, genuine, pairs, fars, rests_on=rests_on)
+    return pair_evidence(scores, genuine, pairs, fars, rests_on=rests_on)
+
+
+def _add_ranks(
+    evidence: Evidence, sides: _Sides, ranks: np.ndarray, ks: Sequence[int], samples: int
+) -> None:
+    people, who = np.unique(sides.probe_ids, return_inverse=True)
+    counts = identity_samples(len(people), samples)
     for k in ks:
         evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, who, counts)
         evidence.right[f"rank_{k}"] = ranks <= k
-    return evidence
 
 
-def _some_impostors(
-    probe: np.ndarray, probe_ids: np.ndarray, gallery: np.ndarray, gallery_ids: np.ndarray
-) -> np.ndarray:
+def _some_impostors(sides: _Sides) -> np.ndarray:
+    probe, probe_ids, gallery, gallery_ids = sides
     if len(probe) * len(gallery) <= MOST_SHOWN:
         return (probe @ gallery.T)[probe_ids[:, None] != gallery_ids]
     rng = np.random.default_rng(0)
     rows, columns = rng.integers(0, [[len(probe)], [len(gallery)]], (2, MOST_SHOWN))
     other = probe_ids[rows] != gallery_ids[columns]
-    both = np.concatenate([probe, gallery])
-    return pair_cosines(both, rows[other], len(probe) + columns[other])
+    return sides.cosines(rows[other], columns[other])

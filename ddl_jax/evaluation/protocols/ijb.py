@@ -11,10 +11,9 @@ import itertools
 
 import numpy as np
 from etils import epath
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ddl_jax.config import ProtocolEntry
+from ddl_jax.data.linked_groups import linked_groups
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.bootstrap import PairSamples, identity_samples
 from ddl_jax.evaluation.evidence import Evidence, pair_evidence, people_or_pairs
@@ -184,9 +183,7 @@ def _people(files: IjbFiles) -> np.ndarray | None:
     """
     templates = np.unique(files.templates)
     first, second = (np.searchsorted(templates, each) for each in (files.first, files.second))
-    linked = (first[files.same], second[files.same])
-    links = coo_array((np.ones(len(linked[0])), linked), (len(templates), len(templates)))
-    _, people = connected_components(links, directed=False)
+    people = linked_groups(len(templates), first[files.same], second[files.same])
     return people if np.array_equal(people[first] == people[second], files.same) else None
 
 
