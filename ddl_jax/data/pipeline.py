@@ -9,6 +9,7 @@ from absl import flags
 from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.sampling import Sampler
+from ddl_jax.data.shared_batches import Batch, Batches, SharedBatches
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
 
@@ -18,8 +19,6 @@ _THREADS = 2
 # Images that are read, then decoded, then changed. One by one through all stages would take a fifth
 # longer (the processor forgets the code of one in another), and whole batches more memory.
 _TOGETHER = 16
-# A batch: image [b, m, H, W, 3] uint8 RGB and label [b, m] int32.
-Batch = dict[str, np.ndarray]
 
 
 class HostBatches:
@@ -50,6 +49,12 @@ class HostBatches:
         share = sampler.batch_size // hosts
         self._rows = range(host * share, (host + 1) * share)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of a batch."""
+        height, width = self._size
+        return len(self._rows) * self._sampler.images * (height * width * 3 + 4)
+
     def __len__(self) -> int:
         return self._steps
 
@@ -79,7 +84,7 @@ class HostBatches:
 
 
 def batches(
-    whole: HostBatches, *, step: int, workers: int, tell: Callable[[str], None] = print
+    whole: Batches, *, step: int, workers: int, tell: Callable[[str], None] = print
 ) -> Iterator[Batch]:
     """The batches of this host from `step` on. Close the iterator when done.
 
@@ -120,15 +125,25 @@ def batches(
 _DEATH = "process was terminated unexpectedly"  # of grain's error for one that somebody killed
 
 
-def _made_ahead(whole: HostBatches, step: int, workers: int) -> grain.DatasetIterator:
-    # A worker has one thread, which makes the next batch while the last one goes to this process.
-    threads = 1 if workers else _THREADS
-    dataset = grain.MapDataset.source(whole)[step:].to_iter_dataset(
+def _made_ahead(whole: Batches, step: int, workers: int) -> Iterator[Batch]:
+    return _from_workers(whole, step, workers) if workers else iter(_ahead(whole, step, _THREADS))
+
+
+def _from_workers(whole: Batches, step: int, workers: int) -> Iterator[Batch]:
+    if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have
+        flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    with SharedBatches(whole, workers) as shared:
+        # A worker has one thread, which makes the next batch while the last one waits.
+        tickets = iter(_ahead(shared, step, 1).mp_prefetch(options))
+        try:
+            yield from map(shared.take, tickets)
+        finally:
+            shared.stop()
+            tickets.close()
+
+
+def _ahead(whole: Batches | SharedBatches, step: int, threads: int) -> grain.IterDataset:
+    return grain.MapDataset.source(whole)[step:].to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     )
-    if workers:
-        if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have
-            flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options)
-    return iter(dataset)
