@@ -39,7 +39,7 @@ _QUICK = ["--people=2", "--batch=8", "--batches=80", "--workers=1", "--rounds=1"
     "name, arguments, told",
     [
         ("data", ["--source=tfds", *_QUICK], "| mirrored | worker processes | ours |"),
-        ("data", ["--source=recordio", *_QUICK], "| degraded | threads | ours |"),
+        ("data", ["--source=recordio", *_QUICK], "| mirrored, resize:12..32 | threads | ours |"),
         ("prepare", ["--images=20", "--workers=1", "--landmarks"], "1 processes: "),
         ("coverage", ["--people=10", "--tries=2", "--samples=20"], "d_prime = "),
         ("depthwise", ["--batch=1", "--size=8", "--channels=8", "--rounds=1"], "ms"),
