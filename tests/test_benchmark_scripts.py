@@ -32,7 +32,7 @@ def test_what_a_script_takes_of_the_library_is_there(name):
 
 
 # The clock of the processors' seconds has 100 ticks a second: a timed part must take a few.
-_QUICK = ["--people=2", "--batch=8", "--batches=80", "--workers=1", "--rounds=1"]
+_QUICK = ["--people=2", "--batch=8", "--batches=50", "--workers=1", "--rounds=1"]
 
 
 @pytest.mark.parametrize(
