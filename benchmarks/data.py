@@ -3,9 +3,9 @@
     python -m benchmarks.data [--source=tfds|recordio|image_folder] [--recipe=cctv]
 
 Faces of synthetic_faces as JPEGs of 112x112, from a source to batches `[b, 1, 112, 112, 3]` uint8:
-mirrored, and mirrored and degraded by a recipe. Prints
+mirrored; mirrored and degraded by one step; mirrored and degraded by a recipe of several. Prints
 
-- what every stage takes of one core, in microseconds an image;
+- what every stage takes of one core, in microseconds an image, and every step of the recipes;
 - images a second and core of the whole pipeline, in threads and in worker processes, beside
   torch.utils.data on the same source with the same decoder and recipe, in turns. Seconds are those
   that the processors spent, in all processes (Linux tells), so that other work counts little;
@@ -42,7 +42,21 @@ from ddl_jax.interop import write_recordio
 
 _SIZE = (112, 112)
 _FOR_EVER = 10**6
-_AIMS = {"mirrored": 4000, "degraded": 2000}  # images a second and core
+_MIRRORED = "mirrored"
+_ONE = "resize:12..32"  # the usual degradation: to a small size and back
+_OTHERS = (
+    "blur:0.5..2",
+    "motion:3..12",
+    "jpeg:40..90",
+    "noise:1..6",
+    "dark:0.01..0.1",
+    "bar:20..50",
+    "mask:56..70",
+    "glasses:12..18",
+    "rotate:0..20",
+    "crop:80..112",
+)
+_AIMS = {_MIRRORED: "4000", f"{_MIRRORED}, {_ONE}": "2000"}  # images a second and core
 _BATCH = "a batch: all of these but degrading"
 _THREADS, _WORKERS = "threads", "worker processes"
 # How each source's files are made of a folder; the source is then opened by its name.
@@ -58,7 +72,7 @@ _WRITERS: dict[str, Callable[[Source, epath.Path], Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", default="tfds", choices=_WRITERS)
-    parser.add_argument("--recipe", default="cctv")
+    parser.add_argument("--recipe", default="cctv", help="of several steps")
     parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--batches", type=int, default=40, help="of a timed part")
@@ -68,8 +82,7 @@ def main() -> None:
     print(f"OpenCV {cv2.__version__}, {vars(options)}")
     with tempfile.TemporaryDirectory() as place:
         source = _make_source(options.source, epath.Path(place), options.people)
-        recipe = parse_recipe(options.recipe)
-        _print(_stages(source, recipe, options), _pipelines(source, recipe, options))
+        _print(_stages(source, options), _pipelines(source, options))
 
 
 def _make_source(name: str, place: epath.Path, people: int) -> Source:
@@ -84,18 +97,23 @@ def _make_source(name: str, place: epath.Path, people: int) -> Source:
     return open_source(Data(name, str(path)), Synthetic())
 
 
-def _stages(source: Source, recipe: Recipe, options: argparse.Namespace) -> dict[str, float]:
+def _stages(source: Source, options: argparse.Namespace) -> dict[str, float]:
     """Microseconds an image that a stage takes of one thread."""
     encoded = [record["image"] for record in source]
     images = [decode_image(one, "") for one in encoded]
-    mirror, degrade = Augment(), Augment(flip=False, shares=[(1.0, recipe)])
+    mirror = Augment()
+
+    def degrade(recipe: str) -> Callable[[int], Any]:
+        change = Augment(flip=False, shares=[(1.0, parse_recipe(recipe))])
+        return lambda i: change([images[i]], ("easy",), 0, i)
+
     stages: dict[str, Callable[[int], Any]] = {
         "read": lambda i: source[i],
         "decode": lambda i: decode_image(encoded[i], ""),
         "fit, of this size already": lambda i: fit(images[i], _SIZE),
         "mirror": lambda i: mirror([images[i]], ("easy",), 0, i),
-        f"degrade by {options.recipe}": lambda i: degrade([images[i]], ("easy",), 0, i),
     }
+    stages |= {f"degrade by {one}": degrade(one) for one in (_ONE, *_OTHERS, options.recipe)}
     times: dict[str, list[float]] = {name: [] for name in [*stages, _BATCH]}
     whole = _batches(source, mirror, options.batch)
     for turn in range(options.rounds):
@@ -119,23 +137,25 @@ def _batches(source: Source, augment: Augment, batch: int) -> HostBatches:
 
 
 def _pipelines(
-    source: Source, recipe: Recipe, options: argparse.Namespace
+    source: Source, options: argparse.Namespace
 ) -> dict[tuple[str, str, str], tuple[float, float]]:
     """Seconds an image of whole pipelines in turns, of the processors and by the clock."""
     torch = importlib.util.find_spec("torch") is not None
     if not torch:
         print("\ntorch is not installed (pip install torch): no comparison with torch.utils.data")
+    recipes = (_ONE, options.recipe)
+    works = {_MIRRORED: None} | {f"{_MIRRORED}, {one}": parse_recipe(one) for one in recipes}
     runs = {}
     for workers in (0, options.workers):
-        for work, shares in (("mirrored", []), ("degraded", [(1.0, recipe)])):
-            where = _WORKERS if workers else _THREADS
+        for work, recipe in works.items():
+            where, shares = _WORKERS if workers else _THREADS, [(1.0, recipe)] if recipe else []
             whole = _batches(source, Augment(shares=shares), options.batch)
             runs[work, where, "ours"] = lambda whole=whole, workers=workers: batches(
                 whole, step=0, workers=workers
             )
             if torch:
                 where = _WORKERS if workers else "its thread"
-                loader = _torch(source, recipe if shares else None, workers, options.batch)
+                loader = _torch(source, recipe, workers, options.batch)
                 runs[work, where, "torch.utils.data"] = loader
     spent: dict[Any, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(options.rounds):
@@ -177,12 +197,13 @@ def _print(
     for name, spent in stages.items():
         print(f"| {name} | {spent:.1f} |")
     for where, name in ((_THREADS, "from threads"), (_WORKERS, "from worker processes")):
-        more = 1e6 * pipelines["mirrored", where, "ours"][0] - stages[_BATCH]
+        more = 1e6 * pipelines[_MIRRORED, where, "ours"][0] - stages[_BATCH]
         print(f"| on top of that, {name} | {more:.1f} |")
     print("\n| images | where | whose | images/s and core | aim | images/s by the clock |")
     print("|---|---|---|---:|---:|---:|")
     for (work, where, whose), (core, clock) in pipelines.items():
-        print(f"| {work} | {where} | {whose} | {1 / core:.0f} | {_AIMS[work]} | {1 / clock:.0f} |")
+        aim = _AIMS.get(work, "")
+        print(f"| {work} | {where} | {whose} | {1 / core:.0f} | {aim} | {1 / clock:.0f} |")
 
 
 class _Faces:

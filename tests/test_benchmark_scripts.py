@@ -32,14 +32,14 @@ def test_what_a_script_takes_of_the_library_is_there(name):
 
 
 # The clock of the processors' seconds has 100 ticks a second: a timed part must take a few.
-_QUICK = ["--people=2", "--batch=8", "--batches=80", "--workers=1", "--rounds=1"]
+_QUICK = ["--people=2", "--batch=8", "--batches=50", "--workers=1", "--rounds=1"]
 
 
 @pytest.mark.parametrize(
     "name, arguments, told",
     [
         ("data", ["--source=tfds", *_QUICK], "| mirrored | worker processes | ours |"),
-        ("data", ["--source=recordio", *_QUICK], "| degraded | threads | ours |"),
+        ("data", ["--source=recordio", *_QUICK], "| mirrored, resize:12..32 | threads | ours |"),
         ("prepare", ["--images=20", "--workers=1", "--landmarks"], "1 processes: "),
         ("coverage", ["--people=10", "--tries=2", "--samples=20"], "d_prime = "),
         (

@@ -9,14 +9,16 @@ from absl import flags
 from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.sampling import Sampler
+from ddl_jax.data.shared_batches import Batch, Batches, SharedBatches
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
 
 # Of this process, where no worker decodes: each makes a batch. With four the same number of images
 # came by the clock, and took a quarter more of the processors: Python runs one of them at a time.
 _THREADS = 2
-# A batch: image [b, m, H, W, 3] uint8 RGB and label [b, m] int32.
-Batch = dict[str, np.ndarray]
+# Images that are read, then decoded, then changed. One by one through all stages would take a fifth
+# longer (the processor forgets the code of one in another), and whole batches more memory.
+_TOGETHER = 16
 
 
 class HostBatches:
@@ -47,25 +49,42 @@ class HostBatches:
         share = sampler.batch_size // hosts
         self._rows = range(host * share, (host + 1) * share)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of a batch."""
+        height, width = self._size
+        return len(self._rows) * self._sampler.images * (height * width * 3 + 4)
+
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, step: int) -> Batch:
-        numbers = self._sampler.records(step)
-        shape = (len(self._rows), self._sampler.images)
-        images = np.empty((*shape, *self._size, 3), np.uint8)
-        labels = np.empty(shape, np.int32)
-        for place, row in enumerate(self._rows):
-            records = [self._source[int(number)] for number in numbers[row]]
-            decoded = [decode_image(r["image"], r["path"], self._size) for r in records]
-            domains = [r["domain"] for r in records]
-            images[place] = self._augment(decoded, domains, step, row)
-            labels[place] = [r["label"] for r in records]
-        return {"image": images, "label": labels}
+        numbers = self._sampler.records(step)[self._rows.start : self._rows.stop]
+        batch = {
+            "image": np.empty((*numbers.shape, *self._size, 3), np.uint8),
+            "label": np.empty(numbers.shape, np.int32),
+        }
+        together = max(1, _TOGETHER // self._sampler.images)
+        for start in range(0, len(numbers), together):
+            rows = slice(start, start + together)
+            part = {name: array[rows] for name, array in batch.items()}
+            self._fill(part, numbers[rows], step, self._rows[start])
+        return batch
+
+    def _fill(self, batch: Batch, numbers: np.ndarray, step: int, first: int) -> None:
+        """Makes the rows of a batch from `first` on, of the records `numbers`."""
+        records = [[self._source[number] for number in row] for row in numbers.tolist()]
+        size = self._size
+        decoded = [[decode_image(r["image"], r["path"], size) for r in row] for row in records]
+        for place, (row, images) in enumerate(zip(records, decoded)):
+            domains = [r["domain"] for r in row]
+            for number, image in enumerate(self._augment(images, domains, step, first + place)):
+                batch["image"][place, number] = image
+            batch["label"][place] = [r["label"] for r in row]
 
 
 def batches(
-    whole: HostBatches, *, step: int, workers: int, tell: Callable[[str], None] = print
+    whole: Batches, *, step: int, workers: int, tell: Callable[[str], None] = print
 ) -> Iterator[Batch]:
     """The batches of this host from `step` on. Close the iterator when done.
 
@@ -106,15 +125,25 @@ def batches(
 _DEATH = "process was terminated unexpectedly"  # of grain's error for one that somebody killed
 
 
-def _made_ahead(whole: HostBatches, step: int, workers: int) -> grain.DatasetIterator:
-    # A worker has one thread, which makes the next batch while the last one goes to this process.
-    threads = 1 if workers else _THREADS
-    dataset = grain.MapDataset.source(whole)[step:].to_iter_dataset(
+def _made_ahead(whole: Batches, step: int, workers: int) -> Iterator[Batch]:
+    return _from_workers(whole, step, workers) if workers else iter(_ahead(whole, step, _THREADS))
+
+
+def _from_workers(whole: Batches, step: int, workers: int) -> Iterator[Batch]:
+    if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have
+        flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    with SharedBatches(whole, workers) as shared:
+        # A worker has one thread, which makes the next batch while the last one waits.
+        tickets = iter(_ahead(shared, step, 1).mp_prefetch(options))
+        try:
+            yield from map(shared.take, tickets)
+        finally:
+            shared.stop()
+            tickets.close()
+
+
+def _ahead(whole: Batches | SharedBatches, step: int, threads: int) -> grain.IterDataset:
+    return grain.MapDataset.source(whole)[step:].to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     )
-    if workers:
-        if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have
-            flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options)
-    return iter(dataset)

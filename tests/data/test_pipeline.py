@@ -168,7 +168,7 @@ class _OneAfterTheOther:
     """
 
     def __init__(self, parts: list[HostBatches]):
-        self._parts = parts
+        self._parts, self.nbytes = parts, max(part.nbytes for part in parts)
 
     def __len__(self) -> int:
         return STEPS * len(self._parts)

@@ -1,0 +1,121 @@
+"""Memory in which batches come from worker processes, used again and again."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from multiprocessing import shared_memory
+from typing import Protocol
+
+import numpy as np
+
+from ddl_jax.errors import UserError
+
+_SLOTS = 4  # of a worker: as many batches it can be ahead
+_PAUSE = 0.002  # seconds between two looks at a slot that is not free yet
+_FREE, _FULL = 0, 1
+_ALIGNED = 64  # bytes
+_FOLDER = "/dev/shm"  # where Linux keeps such memory
+
+# A batch: image [b, m, H, W, 3] uint8 RGB and label [b, m] int32.
+Batch = dict[str, np.ndarray]
+
+
+class Batches(Protocol):
+    """The batches of all steps; none takes more than `nbytes`."""
+
+    nbytes: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, step: int) -> Batch: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Ticket:
+    """What a worker hands over of a batch: the rest is in shared memory."""
+
+    step: int
+    arrays: dict[str, tuple[tuple[int, ...], str]]  # shape and type by name
+
+
+class SharedBatches:
+    """Batches that worker processes put into slots of shared memory, and this one takes from there.
+
+    Grain takes new memory for every batch, and the kernel clears its pages one by one: 40 us an
+    image of 112x112, a third of what it takes to make one. Slots are cleared once.
+
+    A worker makes every so many steps, in their order; as there is a multiple of the workers of
+    slots, each slot is of one worker alone, which waits until the batch before has been taken.
+    """
+
+    def __init__(self, whole: Batches, workers: int):
+        """Takes the memory; leaving the `with` gives it back.
+
+        Raises:
+          UserError: there is not so much.
+        """
+        self._whole, self._count = whole, _SLOTS * workers
+        # A byte for each slot tells whether it is full, and one more that nobody takes any more.
+        self._start = _rounded_up(self._count + 1)
+        self._size = _rounded_up(whole.nbytes) + _ALIGNED
+        self._memory = _take(self._start + self._count * self._size)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __getitem__(self, step: int) -> Ticket:
+        """In a worker: makes a batch and puts it into its slot."""
+        batch, flags = self._whole[step], self._memory.buf
+        slot = step % self._count
+        while flags[slot] == _FULL and not flags[self._count]:
+            time.sleep(_PAUSE)
+        ticket = Ticket(step, {name: (one.shape, one.dtype.str) for name, one in batch.items()})
+        for name, place in self._places(ticket):
+            place[...] = batch[name]
+        flags[slot] = _FULL
+        return ticket
+
+    def take(self, ticket: Ticket) -> Batch:
+        """In the process that wants it: the batch, and its slot is free."""
+        batch = {name: place.copy() for name, place in self._places(ticket)}
+        self._memory.buf[ticket.step % self._count] = _FREE
+        return batch
+
+    def stop(self) -> None:
+        """Lets workers go that wait for a slot."""
+        self._memory.buf[self._count] = 1
+
+    def __enter__(self) -> "SharedBatches":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._memory.unlink()
+        with contextlib.suppress(BufferError):  # of a batch whose taking was interrupted
+            self._memory.close()
+
+    def _places(self, ticket: Ticket) -> Iterator[tuple[str, np.ndarray]]:
+        """The arrays of a batch in its slot. Not to be kept: memory in use cannot be closed."""
+        place = self._start + ticket.step % self._count * self._size
+        for name, (shape, kind) in ticket.arrays.items():
+            array = np.ndarray(shape, kind, buffer=self._memory.buf, offset=place)
+            place += _rounded_up(array.nbytes)
+            yield name, array
+
+
+def _take(size: int) -> shared_memory.SharedMemory:
+    # Without this look, a worker would be killed (SIGBUS) when it writes what there is no room for.
+    free = shutil.disk_usage(_FOLDER).free if os.path.isdir(_FOLDER) else size
+    if size > free:
+        raise UserError(
+            f"batches from worker processes need {size >> 20} MiB of shared memory, and {_FOLDER} "
+            f"has {free >> 20} free; give more (docker run --shm-size), take fewer "
+            "config.data.workers, or none: 0 decodes in the training process"
+        )
+    return shared_memory.SharedMemory(create=True, size=size)
+
+
+def _rounded_up(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
