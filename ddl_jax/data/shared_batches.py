@@ -2,8 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
+import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing import shared_memory
@@ -68,6 +71,7 @@ class SharedBatches:
 
     def __getitem__(self, step: int) -> Ticket:
         """In a worker: makes a batch and puts it into its slot."""
+        _end_with_parent()
         batch, flags = self._whole[step], self._memory.buf
         slot = step % self._count
         while flags[slot] == _FULL and not flags[self._count]:
@@ -103,6 +107,19 @@ class SharedBatches:
             array = np.ndarray(shape, kind, buffer=self._memory.buf, offset=place)
             place += _rounded_up(array.nbytes)
             yield name, array
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is killed; the last one's end gives the memory back."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def wait() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def _take(size: int) -> shared_memory.SharedMemory:

@@ -1,8 +1,16 @@
 """Slots of shared memory: batches come through them unchanged, in order, and leave nothing."""
 
+import contextlib
+import os
+import pathlib
 import pickle
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 import types
 from multiprocessing import shared_memory
 
@@ -13,7 +21,7 @@ from ddl_jax.data.shared_batches import SharedBatches
 from ddl_jax.errors import UserError
 
 
-class _Counted:
+class Counted:
     """Batches of odd sizes, each other than all others."""
 
     nbytes = 7 * 5 * 3 + 4 * 7
@@ -30,7 +38,7 @@ class _Counted:
 
 
 def _assert_batch(batch: dict[str, np.ndarray], step: int) -> None:
-    expected = _Counted()[step]
+    expected = Counted()[step]
     assert batch.keys() == expected.keys()
     for name in batch:
         np.testing.assert_array_equal(batch[name], expected[name], strict=True)
@@ -38,7 +46,7 @@ def _assert_batch(batch: dict[str, np.ndarray], step: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_come_out_as_they_were_made_however_often_a_slot_is_used(workers):
-    with SharedBatches(_Counted(), workers) as shared:
+    with SharedBatches(Counted(), workers) as shared:
         worker = pickle.loads(pickle.dumps(shared))  # as it comes to another process
         assert len(worker) == 100
         tickets = [worker[step] for step in range(4 * workers)]
@@ -52,7 +60,7 @@ def test_batches_come_out_as_they_were_made_however_often_a_slot_is_used(workers
 
 
 def test_a_full_slot_is_waited_for():
-    with SharedBatches(_Counted(), 1) as shared:
+    with SharedBatches(Counted(), 1) as shared:
         tickets = [shared[step] for step in range(4)]
         waiting = threading.Thread(target=lambda: tickets.append(shared[4]))
         waiting.start()
@@ -65,7 +73,7 @@ def test_a_full_slot_is_waited_for():
 
 
 def test_a_worker_that_waits_is_let_go_at_the_end():
-    with SharedBatches(_Counted(), 1) as shared:
+    with SharedBatches(Counted(), 1) as shared:
         for step in range(4):
             shared[step]
         waiting = threading.Thread(target=lambda: shared[4])
@@ -76,17 +84,57 @@ def test_a_worker_that_waits_is_let_go_at_the_end():
 
 
 def test_memory_is_given_back():
-    with SharedBatches(_Counted(), 2) as shared:
+    with SharedBatches(Counted(), 2) as shared:
         name = shared._memory.name
     with pytest.raises(FileNotFoundError):
         shared_memory.SharedMemory(name)
 
 
 def test_too_little_memory_is_told_before_a_worker_is_killed_for_it(monkeypatch):
-    class Large(_Counted):
+    class Large(Counted):
         nbytes = 1 << 30
 
     usage = types.SimpleNamespace(free=64 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match="need 8192 MiB .* has 64 free; .*config.data.workers"):
         SharedBatches(Large(), 2)
+
+
+_PARENT = """
+import itertools, os, signal
+from ddl_jax.data.pipeline import batches
+from tests.data.test_shared_batches import Counted
+
+if __name__ == "__main__":
+    made = batches(Counted(), step=0, workers=2)
+    list(itertools.islice(made, 2))
+    print(open("/proc/self/maps").read(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
+def test_workers_and_memory_go_when_their_parent_is_killed(tmp_path):
+    program, mark = tmp_path / "parent.py", f"MARK={tmp_path}"
+    program.write_text(_PARENT)
+    environment = dict(os.environ, MARK=str(tmp_path), PYTHONPATH=os.getcwd())
+    done = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    memory = re.findall(r"/dev/shm/\S+", done.stdout)
+    until = time.monotonic() + 60
+    while (left := _processes_with(mark)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left
+    assert memory and not any(map(os.path.exists, memory))
+
+
+def _processes_with(mark: str) -> list[str]:
+    """Processes that have this in their environment."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if mark.encode() in pathlib.Path("/proc", process, "environ").read_bytes():
+                found.append(process)
+    return found
