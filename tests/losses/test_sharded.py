@@ -311,8 +311,16 @@ def _faces() -> np.ndarray:
     return faces
 
 
-@_by_map
-@_by_devices
+# The other two are in test_sharded_distillation.py, with options.
+@pytest.mark.parametrize(
+    ("devices", "mapping"),
+    [
+        (2, "pmap"),
+        (8, "shard_map"),
+        pytest.param(2, "shard_map", marks=pytest.mark.long),
+        pytest.param(8, "pmap", marks=pytest.mark.long),
+    ],
+)
 def test_distribution_distillation_loss(devices: int, mapping: str):
     _compare_distillation(devices, mapping)
 
