@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# Neighbours go to one worker, so that what a file's tests share is made and compiled once.
+SPREAD := -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-all clean
 
@@ -18,10 +20,10 @@ demo: $(VENV)/installed
 	$(BIN)/python -m ddl_jax.demo --workdir=runs/demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-all: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(WORKERS) -m ""
+	$(BIN)/python -m pytest $(SPREAD) -m ""
 
 clean:
 	rm -rf $(VENV) runs/demo

@@ -1,5 +1,6 @@
 """Every test runs on CPU with eight forced devices and strict rank promotion."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -32,6 +33,12 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and the libraries stay to the end: not to be looked through again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

@@ -12,6 +12,7 @@ import pytest
 from ddl_jax import config as config_lib
 from ddl_jax import load_checkpoint, processes
 from ddl_jax.errors import UserError
+from ddl_jax.training import train_and_evaluate
 from ddl_jax.training.metrics import read_metrics
 from tests.programs import start_program
 
@@ -63,10 +64,16 @@ def command(workdir, faces, **changes):
     ]
 
 
+def train_here(workdir, faces, **changes):
+    """The same in this process, on some of its devices."""
+    config = config_lib.parse(["train.py", *command(workdir, faces, **changes)]).config
+    train_and_evaluate(config, workdir)
+
+
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, faces, cache):
+def alone(tmp_path_factory, faces, quick_compilation):
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    finish(start("train.py", command(workdir, faces), count=1, devices=4, cache=cache))
+    train_here(workdir, faces, devices=4)
     return workdir
 
 
@@ -92,7 +99,7 @@ def test_processes_train_and_evaluate_as_one_does(count, alone, faces, cache, tm
         difference = results[0][protocol]["separation"] - metrics["separation"]
         assert abs(difference) < 1e-4
     # One process goes on where several were, and several evaluate what it left.
-    finish(start("train.py", command(workdir, faces, steps=3), count=1, devices=2, cache=cache))
+    train_here(workdir, faces, steps=3, devices=2)
     written = workdir / "evaluation/3/results.json"
     results = [json.loads(written.read_text())]
     written.unlink()
@@ -117,7 +124,8 @@ def test_sigterm_to_one_process_saves_and_ends_all(faces, cache, tmp_path):
     arguments = command(
         workdir, faces, steps=2000, **{"checkpoint.every": 1, "evaluation.every": -1}
     )
-    started = start("train.py", arguments, count=2, devices=1, cache=cache)
+    # As many devices as above: what that run has compiled is there.
+    started = start("train.py", arguments, count=2, devices=2, cache=cache)
     wait_for_a_checkpoint(workdir, started)
     started[1].send_signal(signal.SIGTERM)
     outputs = finish(started, status=75)

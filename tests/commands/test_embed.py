@@ -16,6 +16,8 @@ from ddl_jax.training.checkpoint import load_checkpoint
 from ..data.image_files import encode, pixels, write_image
 from .conftest import direct
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NAMES = ("s2/a.png", "s2/b.png", "s10/a.png", "s10/c.png", "s10/d.png")  # in natural order
 
 

@@ -19,6 +19,8 @@ from ddl_jax.evaluation.similarity import Similarities
 from ..data.image_files import encode, pixels, write_image
 from .conftest import direct
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SIZE = (32, 32, 3)
 PEOPLE = {"ann": 3, "bob": 2, "eve": 1}
 

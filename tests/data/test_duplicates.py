@@ -97,11 +97,11 @@ def test_near_groups_are_those_of_all_pairs(distance, pairs_at_once, monkeypatch
     monkeypatch.setattr(duplicates, "_PAIRS_AT_ONCE", pairs_at_once)
     # Few random bits, so that near pairs are many and chains of them long.
     rng = np.random.default_rng(distance)
-    coarse = rng.integers(0, 2**6, 300, np.uint64) << np.uint64(20)
-    coarse = np.append(coarse, rng.integers(0, 2**63, 300, np.uint64))
-    flips = rng.integers(0, 64, (300, 4)).astype(np.uint64)
+    coarse = rng.integers(0, 2**6, 120, np.uint64) << np.uint64(20)
+    coarse = np.append(coarse, rng.integers(0, 2**63, 120, np.uint64))
+    flips = rng.integers(0, 64, (120, 4)).astype(np.uint64)
     for column in flips.T:
-        coarse = np.append(coarse, coarse[:300] ^ (np.uint64(1) << column))
+        coarse = np.append(coarse, coarse[:120] ^ (np.uint64(1) << column))
     near = np.bitwise_count(coarse[:, None] ^ coarse) <= distance
     same = np.zeros((len(coarse), 4), np.uint64)
     found = {tuple(rows) for rows in near_groups(coarse, same, distance)}

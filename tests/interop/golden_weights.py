@@ -1,5 +1,6 @@
 """Weights made by rule from the names in a golden file, so that nothing big is stored."""
 
+import functools
 import zlib
 
 import numpy as np
@@ -7,11 +8,21 @@ import numpy as np
 
 def iresnet_weights(keys) -> dict[str, np.ndarray]:
     """The state dict behind `tests/golden/iresnet.npz`; `keys` are "name:shape" of every tensor."""
+    return dict(_iresnet_weights(tuple(keys)))
+
+
+@functools.lru_cache(2)  # of 100 MB each
+def _iresnet_weights(keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {name: _values(name, shape, gain=2) for name, shape in _shapes(keys).items()}
 
 
 def backbone_weights(keys) -> dict[str, np.ndarray]:
     """The state dicts behind `tests/golden/mobilefacenets.npz` and `backbones.npz`."""
+    return dict(_backbone_weights(tuple(keys)))
+
+
+@functools.lru_cache(2)
+def _backbone_weights(keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     shapes = _shapes(keys)
     slopes = {
         name
@@ -51,4 +62,6 @@ def _values(kind: str, shape: tuple[int, ...], gain: int, name: str = "") -> np.
         values = 0.3 + 0.1 * z
     else:
         values = 1 + 0.1 * z
-    return values.astype(np.float32)
+    values = values.astype(np.float32)
+    values.flags.writeable = False  # they are kept for the next test
+    return values

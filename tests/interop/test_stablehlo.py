@@ -15,6 +15,8 @@ from ddl_jax.models import BACKBONES, ModelCard, create_backbone
 from ddl_jax.models.iresnet import IResNet
 from tests.random_values import random_values
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 OF_EVERY_KIND = (

@@ -1,5 +1,7 @@
 """Log histograms, the correction of KL's bias and the past: many devices give what one gives."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,6 @@ from ddl_jax import losses
 from .test_sharded import (
     _assert_replicated,
     _assert_rows,
-    _by_devices,
     _by_map,
     _checked_map,
     _of_global_batch,
@@ -46,11 +47,27 @@ def _everything(axis_name, **options):
     return everything
 
 
-@_by_map
-@_by_devices
-@pytest.mark.parametrize("past", [None, [_queue(0), _queue(1)]], ids=["batch", "past"])
-@pytest.mark.parametrize("log_space", [False, True], ids=["linear", "log"])
-def test_distillation_with_every_option(devices: int, mapping: str, past, log_space: bool):
+# Any two of the four choices meet in one of these; the others are for `make test-all`.
+_QUICK = {
+    (False, False, 2, "shard_map"),
+    (False, True, 8, "pmap"),
+    (True, False, 8, "pmap"),
+    (True, True, 2, "pmap"),
+    (True, True, 8, "shard_map"),
+}
+
+
+@pytest.mark.parametrize(
+    ("log_space", "with_past", "devices", "mapping"),
+    [
+        pytest.param(*case, marks=() if case in _QUICK else pytest.mark.long)
+        for case in itertools.product([False, True], [False, True], [2, 8], ["shard_map", "pmap"])
+    ],
+)
+def test_distillation_with_every_option(
+    log_space: bool, with_past: bool, devices: int, mapping: str
+):
+    past = [_queue(0), _queue(1)] if with_past else None
     options = dict(log_space=log_space, correct_bias=True, past=past)
     found, gradient = jax.jit(_everything(None, **options))(_VALUES, _WHERE)
     mapped = _on_devices(_everything("data", **options), devices, mapping)(_VALUES, _WHERE)

@@ -1,5 +1,7 @@
 """Mining rules and queues on many devices are those of one device."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,9 +40,26 @@ def _mined(axis_name, *, memory=None, **options):
     return everything
 
 
-@_by_map
-@_by_devices
-@pytest.mark.parametrize("mining", ["top_k", "semi_hard", "random"])
+# Any two of the three choices meet in one of these; the others are for `make test-all`.
+_QUICK = {
+    ("top_k", 2, "shard_map"),
+    ("top_k", 8, "pmap"),
+    ("semi_hard", 2, "pmap"),
+    ("semi_hard", 8, "shard_map"),
+    ("random", 2, "shard_map"),
+    ("random", 8, "pmap"),
+}
+
+
+@pytest.mark.parametrize(
+    ("mining", "devices", "mapping"),
+    [
+        pytest.param(*case, marks=() if case in _QUICK else pytest.mark.long)
+        for case in itertools.product(
+            ["top_k", "semi_hard", "random"], [2, 8], ["shard_map", "pmap"]
+        )
+    ],
+)
 def test_every_rule_picks_among_all_devices(mining: str, devices: int, mapping: str):
     options = dict(mining=mining, count=3, key=jax.random.key(1), memory=_memory())
     arrays = (_ROWS, _LABELS, _POSITIVE)

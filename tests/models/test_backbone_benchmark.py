@@ -3,9 +3,12 @@
 import sys
 import types
 
+import pytest
+
 from benchmarks import backbones
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_a_network_without_a_side_in_torch_is_timed_alone(monkeypatch, capsys):
     def of_torch(name, **contents):
         module = types.ModuleType(f"benchmarks.{name}")

@@ -12,6 +12,8 @@ from ddl_jax.interop import write_verification_bin
 from ..data.image_files import encode, pixels
 from .work_directory import write_work_directory
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -19,7 +19,10 @@ from .work_directory import write_work_directory
 
 # When one array of a checkpoint cannot be read or written, Orbax leaves the work on the others
 # behind, which then finds its event loop closed.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("quick_compilation"),
+]
 
 META = Meta(card={}, classes=20, identities="i", heads=["shared"], data="d")
 

@@ -9,6 +9,8 @@ from ddl_jax import command_line
 
 from .test_benchmarks import home, write_bin  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _run(*arguments: str) -> int:
     return command_line.run(command_line.evaluate, ["eval.py", *arguments])

@@ -15,6 +15,8 @@ from ddl_jax.training.start import make_workdir, write_start
 
 from ..data.image_files import write_faces
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
