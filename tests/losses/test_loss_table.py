@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from ddl_jax import losses
 
@@ -78,6 +79,16 @@ def test_gradients_are_exact_in_float64(loss: Loss):
                 for mode, slope in slopes.items():
                     assert slope.dtype == jnp.float64
                     np.testing.assert_allclose(slope, wanted, rtol=1e-6, atol=1e-6, err_msg=mode)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(**by_name)
+def test_jax_finds_the_gradients_exact_too(loss: Loss):
+    scalar = jax.jit(weighted_sum(loss))
+    with jax.enable_x64(True):
+        for inputs in (random_inputs, structured_inputs):
+            arrays = cast(inputs(loss), jnp.float64)
+            check_grads(scalar, arrays, order=1, modes=loss.modes, eps=1e-6, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(**by_name)

@@ -116,7 +116,7 @@ _MARGINS = {
 
 
 # The others do nothing to a cosine but by its own value and label.
-_OF_THE_BATCH = {"filtered", "warming", "magface", "elasticface", "adaface"}
+_OF_THE_BATCH = {"filtered", "warming", "magface", "elasticface", "adaface", "curricularface"}
 
 
 @pytest.mark.parametrize("name", _MARGINS)

@@ -130,7 +130,7 @@ def newest(workdir):
 
 def test_kill_9_changes_no_bit(undisturbed, faces, cache, tmp_path):
     workdir = tmp_path / "killed"
-    assert kill_and_restart(2, 0, faces, cache, workdir) >= 1
+    assert kill_and_restart(3, 0, faces, cache, workdir) >= 1
     assert_same(read_state(workdir), read_state(undisturbed))
     # The log tells one story: every line once, in order, as if nothing had happened.
     rows, wanted = read_metrics(workdir), read_metrics(undisturbed)
