@@ -1,6 +1,8 @@
 """What `train.py`, `eval.py` and `export.py` do with a command line."""
 
+import atexit
 import importlib
+import logging
 import os
 import pkgutil
 import sys
@@ -21,6 +23,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     # Orbax and TFDS report routine as warnings, and errors of their threads with pages of
     # traceback; what matters comes back as an exception.
     absl.logging.set_verbosity(absl.logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # where Orbax's threads run
     # OpenCV logs every corrupt image that is refused, or skipped and counted, anyway. It reads this
     # when it is first imported, in worker processes too.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
@@ -28,6 +31,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
         main(argv)
     except UserError as error:
         print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
+        atexit.register(_end_quietly)
         return 2
     except Preempted as error:
         print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
@@ -47,6 +51,12 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
         )
         return 130
     return 0
+
+
+def _end_quietly() -> None:
+    """Nothing after the line that says what was wrong: where saving or reading failed, Orbax leaves
+    hundreds of unfinished tasks behind, each of which would tell of itself."""
+    sys.unraisablehook = sys.excepthook = lambda *_: None
 
 
 def words(argv: Sequence[str], values: flags.FlagValues, help_text: str) -> list[str] | None:

@@ -42,10 +42,11 @@ _QUICK = ["--people=2", "--batch=8", "--batches=50", "--workers=1", "--rounds=1"
         ("data", ["--source=recordio", *_QUICK], "| mirrored, resize:12..32 | threads | ours |"),
         ("prepare", ["--images=20", "--workers=1", "--landmarks"], "1 processes: "),
         ("coverage", ["--people=10", "--tries=2", "--samples=20"], "d_prime = "),
-        (
+        pytest.param(
             "evaluation_share",
             ["--network=iresnet_tiny", "--size=32", "--batch=8", "--pairs=4", "--rounds=1"],
             "ms1mv3_iresnet50: every 2000 steps of 1024: ",
+            marks=pytest.mark.long,
         ),
         ("depthwise", ["--batch=1", "--size=8", "--channels=8", "--rounds=1"], "ms"),
     ],

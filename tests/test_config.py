@@ -452,6 +452,8 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant():
     assert "loss.distillation.wieght; did you mean loss.distillation.weight?" in told
     told = _refusal(PRETRAIN, WORKDIR, "--config.weight_decay=0.1")
     assert "weight_decay; did you mean optimizer.weight_decay?" in told
+    told = _refusal(PRETRAIN, WORKDIR, "--config.optimizer.lr=0.1")
+    assert "optimizer.lr; did you mean optimizer.learning_rate?" in told
     assert "did you mean" not in _refusal(PRETRAIN, WORKDIR, "--config.model.xyzzy=1")
 
 

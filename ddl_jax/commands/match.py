@@ -45,5 +45,6 @@ def _match(values: flags.FlagValues, first: str, second: str) -> str:
     if calibration is None:
         told.append(_meaning.how_to_get_one(values, network))
     else:
-        told += [calibration.explain(cosine), calibration.shares(cosine), calibration.warning]
+        told += [calibration.explain(cosine), calibration.shares(cosine)]
+        told += [calibration.choice, calibration.warning]
     return "\n".join(filter(None, told))

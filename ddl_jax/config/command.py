@@ -105,7 +105,7 @@ def _own_config(argv: Sequence[str]) -> Config | None:
     file = epath.Path(workdir) / "config.json"
     if not file.exists():
         raise UserError(f"{workdir} is no work directory of train.py: it has no config.json")
-    return from_json(file.read_bytes())
+    return from_json(file.read_bytes(), os.fspath(file))
 
 
 def _leave_out_own_data(config: Config, argv: Sequence[str]) -> None:
@@ -160,12 +160,18 @@ def _check_keys(argv: Sequence[str]) -> None:
             inside = next(name for name in settings if name.startswith(f"{key}."))
             raise UserError(f"config.{key} is a group of settings; give one, as config.{inside}")
         last = key.rpartition(".")[2]  # its group may have been forgotten
-        same = [name for name in settings if name.rpartition(".")[2] == last]
+        ends = {name: name.rpartition(".")[2] for name in settings}
+        same = [name for name, end in ends.items() if last in (end, _initials(end))]
         close = difflib.get_close_matches(key, same or settings, 1, cutoff=0 if same else 0.8)
         hint = f" did you mean {close[0]}?" if close else ""
         raise UserError(
             f"unknown config key: {key};{hint} the settings are in ddl_jax/config/settings.py"
         )
+
+
+def _initials(name: str) -> str:
+    """As users shorten settings: lr, wd."""
+    return "".join(word[:1] for word in name.split("_")) if "_" in name else name
 
 
 def _one_line(error: Exception) -> str:

@@ -16,17 +16,18 @@ def to_json(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def from_json(text: str | bytes) -> Config:
-    """The config that `to_json` wrote.
+def from_json(text: str | bytes, where: str = "config.json") -> Config:
+    """The config that `to_json` wrote; `where` it stands is for the message.
 
     Raises:
-      UserError: the text is not of this version of the settings.
+      UserError: the text is damaged, or not of this version of the settings.
     """
     try:
         config = _build(Config, json.loads(text))
         check_types("config", config)
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"config.json cannot be read: {error}; it is of another version") from error
+        reason = f"{where} cannot be read: {error}"
+        raise UserError(f"{reason}; it is damaged, or of another version of ddl_jax") from error
     return config
 
 

@@ -1,5 +1,6 @@
 """From step numbers to batches of pixels, in this process's threads or in worker processes."""
 
+import gc
 from collections.abc import Callable, Iterator
 
 import grain
@@ -133,6 +134,9 @@ def _from_workers(whole: Batches, step: int, workers: int) -> Iterator[Batch]:
     if not flags.FLAGS.is_parsed():  # grain asks absl for flags, which a script need not have
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+    # Semaphores of workers before these: Python's tracker of them and of shared memory reports an
+    # error (3.13.0) if they are collected while it is at work.
+    gc.collect()
     with SharedBatches(whole, workers) as shared:
         # A worker has one thread, which makes the next batch while the last one waits.
         tickets = iter(_ahead(shared, step, 1).mp_prefetch(options))

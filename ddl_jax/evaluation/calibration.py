@@ -34,6 +34,7 @@ class Calibration:
       origin: what they were measured on, in words.
       similarities: what was measured, or a sample of it; None where it is not kept.
       seen: how many of the people that they were measured on were trained on.
+      others: what else was measured, each with thresholds of its own.
     """
 
     same: float
@@ -43,6 +44,17 @@ class Calibration:
     origin: str = ""
     similarities: Similarities | None = None
     seen: int = 0
+    others: tuple[str, ...] = ()
+
+    @property
+    def choice(self) -> str:
+        """What to tell where other faces were measured too; "" elsewhere."""
+        if not self.others:
+            return ""
+        return (
+            f"Thresholds are of {self.origin}; those of faces more like yours may say otherwise: "
+            f"--protocol={', '.join(self.others)}."
+        )
 
     @property
     def warning(self) -> str:
@@ -141,7 +153,11 @@ def measured(
             f"--protocol: no {protocol!r} with a threshold for two images in the evaluations of "
             f"step {step} of {workdir}; there are: {fit or 'none'}"
         )
-    return _calibration(min(wanted, key=lambda each: each.seen > 0)) if wanted else None
+    if not wanted:
+        return None
+    chosen = min(wanted, key=lambda each: each.seen > 0)
+    others = dict.fromkeys(each.result for each in wanted if each.result != chosen.result)
+    return dataclasses.replace(_calibration(chosen), others=tuple(others))
 
 
 class _Found(NamedTuple):

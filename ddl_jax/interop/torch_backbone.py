@@ -86,7 +86,7 @@ def read_torch_backbone(
       UserError: the file is not a checkpoint or of another network, or a tensor is missing,
         unexpected, of another shape, not finite or a variance below 0; the message names the first.
     """
-    arrays, sha256 = read_hashed_checkpoint(path)
+    arrays, beside, sha256 = read_hashed_checkpoint(path)
     state = {tensor: value for tensor, value in arrays.items() if not tensor.endswith(_COUNTER)}
     origin = _find_origin(state, path)
     tensors = _own(state, origin)
@@ -109,7 +109,7 @@ def read_torch_backbone(
         network=name,
         variables=_to_variables(found, expected),
         placed=[("/".join(variable), used[variable], found[variable].shape) for variable in found],
-        left=[tensor for tensor in state if tensor in left],
+        left=[tensor for tensor in state if tensor in left] + beside,
         origin=origin,
         sha256=sha256,
     )

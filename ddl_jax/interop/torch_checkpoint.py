@@ -102,9 +102,16 @@ def read_torch_checkpoint(path: epath.PathLike) -> dict[str, np.ndarray]:
 
 
 class HashedCheckpoint(NamedTuple):
-    """The state dict in a PyTorch checkpoint, and the SHA-256 of the bytes it was read from."""
+    """The state dict in a PyTorch checkpoint.
+
+    Attributes:
+      arrays: by name.
+      beside: names of the tensors in other state dicts, as a head's, behind those dicts' own names.
+      sha256: of the bytes it was read from.
+    """
 
     arrays: dict[str, np.ndarray]
+    beside: list[str]
     sha256: str
 
 
@@ -116,13 +123,13 @@ def read_hashed_checkpoint(path: epath.PathLike) -> HashedCheckpoint:
         if not data.startswith((_ZIP_MAGIC, _STREAM_MAGIC)):
             raise UserError(f"{name}: not a PyTorch checkpoint: {_RESAVE}")
         data += file.read()
-    return HashedCheckpoint(_read(data, name), hashlib.sha256(data).hexdigest())
+    return HashedCheckpoint(*_read(data, name), hashlib.sha256(data).hexdigest())
 
 
-def _read(data: bytes, path: str) -> dict[str, np.ndarray]:
+def _read(data: bytes, path: str) -> tuple[dict[str, np.ndarray], list[str]]:
     open_file = _open_zip if data.startswith(_ZIP_MAGIC) else _open_stream
     contents, read_storage = open_file(io.BytesIO(data), path)
-    tensors = _state_dict(contents, path)
+    tensors, beside = _state_dict(contents, path), _beside(contents)
 
     # By the whole description: one key under two counts must not lend the longer its bounds.
     storages: dict[_Storage, bytes] = {}
@@ -137,7 +144,7 @@ def _read(data: bytes, path: str) -> dict[str, np.ndarray]:
                 raise UserError(f"{path}: truncated, storage {key} is not in it: fetch it again")
             storages[storage] = read_storage(storage)
         arrays[name] = _to_array(tensor, storages[storage])
-    return arrays
+    return arrays, beside
 
 
 def _open_zip(file: BinaryIO, path: str) -> tuple[Any, _ReadStorage]:
@@ -284,8 +291,24 @@ _ALLOWED: dict[str, Callable[..., Any] | str] = {
 }
 
 
+_STATE_DICTS = ("state_dict", "state_dict_backbone")  # arcface_torch's has the head's beside it
+
+
+def _beside(contents: Any) -> list[str]:
+    """Names of the tensors in the dicts of tensors beside the state dict that is read."""
+    if not isinstance(contents, dict) or not any(key in contents for key in _STATE_DICTS):
+        return []
+    others = {key: value for key, value in contents.items() if key not in _STATE_DICTS}
+    return [
+        f"{key}.{name}"
+        for key, value in others.items()
+        if isinstance(value, dict) and all(isinstance(one, _Tensor) for one in value.values())
+        for name in value
+    ]
+
+
 def _state_dict(contents: Any, path: str) -> dict[str, _Tensor]:
-    for key in ("state_dict", "state_dict_backbone"):
+    for key in _STATE_DICTS:
         if isinstance(contents, dict) and isinstance(contents.get(key), dict):
             contents = contents[key]
     if isinstance(contents, restricted_pickle.Placeholder):

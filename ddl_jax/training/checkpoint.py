@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,7 +60,7 @@ def read_config(workdir: epath.PathLike) -> config_lib.Config:
         raise UserError(f"{workdir} is no work directory (no config.json); run train.py first")
     with _reading_of(path):
         text = path.read_bytes()
-    return config_lib.from_json(text)
+    return config_lib.from_json(text, os.fspath(path))
 
 
 @contextlib.contextmanager
@@ -232,6 +234,7 @@ class Checkpoints:
 def _last_words(error: Exception) -> str:
     """The first line of what a library says, its end: the reason follows long names of files."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = re.split(r" \[(?:source locations|tensorstore)|[,.] See full TensorStore", line)[0]
     return line if len(line) < 200 else f"... {line[-200:]}"
 
 

@@ -113,9 +113,10 @@ def test_the_first_that_knows_is_taken_or_the_one_that_is_named(tmp_path):
     write(tmp_path, {"domains/easy": result(), "domains/hard": result(0.2, 0.1)})
     write(tmp_path, {"lfw": result(0.5, 0.4)}, name="protocols", lfw={"embedding": BOTH})
     assert found(tmp_path).origin == f"domains/hard of {tmp_path}/evaluation/7"
+    assert "faces more like yours may say otherwise: --protocol=lfw." in found(tmp_path).choice
     for options in ({"protocol": "lfw"}, {"name": "protocols"}):
         means = found(tmp_path, **options)
-        assert means.same == 0.5 and means.origin.endswith("7-protocols")
+        assert means.same == 0.5 and means.origin.endswith("7-protocols") and not means.choice
 
 
 def test_people_that_were_not_trained_on_are_preferred_and_others_told(tmp_path):

@@ -13,6 +13,7 @@ from lightning_file import write_lightning
 
 from ddl_jax.errors import UserError
 from ddl_jax.interop import read_torch_checkpoint, write_torch_checkpoint
+from ddl_jax.interop.torch_checkpoint import read_hashed_checkpoint
 
 ARRAYS = {
     "weight": np.arange(24, dtype=np.float32).reshape(4, 3, 2),
@@ -355,10 +356,17 @@ def test_the_backbone_in_a_checkpoint_of_arcface_torch(tmp_path):
     path = tmp_path / "checkpoint_gpu_0.pt"
     write_torch_checkpoint(path, ARRAYS)
     entries = entries_of(path)
-    parts = [pickle.dumps(value, 2)[2:-1] for value in ("epoch", 3, "state_dict_backbone")]
+    epoch, three, backbone, head = (
+        pickle.dumps(value, 2)[2:-1]
+        for value in ("epoch", 3, "state_dict_backbone", "state_dict_softmax_fc")
+    )
+    tensors = entries["data.pkl"][2:-1]
     entries["data.pkl"] = b"".join(
-        [pickle.PROTO + b"\x02" + pickle.EMPTY_DICT, parts[0], parts[1], pickle.SETITEM]
-        + [parts[2], entries["data.pkl"][2:-1], pickle.SETITEM, pickle.STOP]
+        [pickle.PROTO + b"\x02" + pickle.EMPTY_DICT, epoch, three, pickle.SETITEM]
+        + [backbone, tensors, pickle.SETITEM, head, tensors, pickle.SETITEM, pickle.STOP]
     )
     write_zip(path, entries)
-    assert set(read_torch_checkpoint(path)) == set(ARRAYS)
+    found = read_hashed_checkpoint(path)
+    assert set(found.arrays) == set(ARRAYS)
+    # The head's tensors are told, and not read.
+    assert found.beside == [f"state_dict_softmax_fc.{name}" for name in ARRAYS]

@@ -90,6 +90,7 @@ def small_mobilefacenet(**options):
     return MobileFaceNet(stages=stages, stem_width=8, last_width=16, embedding_size=6, **options)
 
 
+@pytest.mark.long  # quick: iresnet's, and mobilefacenet's in a shard_map
 def test_mobilefacenet_trains_alike_with_and_without_remat():
     images = small_images()
     variables = jax.jit(small_mobilefacenet().init)(quick_key(0), images)
