@@ -119,16 +119,14 @@ class _NoCheckpoints:
 
 def _through_the_loop(run: Run, state: TrainState, folder: epath.Path, *, decode: bool) -> float:
     batch = run.batches()[0]
-    writer = MetricWriter(folder, step=0, active=True)
     progress = Progress(step=0, steps=run.config.steps, active=True)
-    with Preemption() as preemption:
+    with Preemption() as preemption, MetricWriter(folder, step=0, active=True) as writer:
         loop = _Loop(run, _NoCheckpoints(), writer, progress, preemption)
         if not decode:
             loop._batches = lambda: itertools.repeat(batch)
         start = time.perf_counter()
         jax.block_until_ready(loop.run(state))
         taken = time.perf_counter() - start
-    writer.close()
     progress.close()
     return taken
 

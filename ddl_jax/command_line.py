@@ -1,11 +1,13 @@
 """What `train.py`, `eval.py` and `export.py` do with a command line."""
 
 import atexit
+import errno
 import importlib
 import logging
 import os
 import pkgutil
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,23 +29,26 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     # OpenCV logs every corrupt image that is refused, or skipped and counted, anyway. It reads this
     # when it is first imported, in worker processes too.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
+    name = os.path.basename(argv[0])
     try:
         main(argv)
     except UserError as error:
-        print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
-        atexit.register(_end_quietly)
-        return 2
+        return _refuse(name, str(error))
     except Preempted as error:
-        print(f"{os.path.basename(argv[0])}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 75
     except ImportError as error:
         if "gcsfs" not in str(error):
             raise
-        print(f"{os.path.basename(argv[0])}: gs:// needs gcsfs; pip install gcsfs", file=sys.stderr)
-        return 2
+        return _refuse(name, "gs:// needs gcsfs; pip install gcsfs")
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        what = f"{error.filename or 'a file'} cannot be written: {error.strerror}"
+        return _refuse(name, f"{what}; make room and start the same command again")
     except KeyboardInterrupt:
         print(
             "interrupted; the same command starts again, training from its last checkpoint",
@@ -53,10 +58,16 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     return 0
 
 
+def _refuse(name: str, line: str) -> int:
+    print(f"{name}: {line}", file=sys.stderr)
+    atexit.register(_end_quietly)
+    return 2
+
+
 def _end_quietly() -> None:
     """Nothing after the line that says what was wrong: where saving or reading failed, Orbax leaves
     hundreds of unfinished tasks behind, each of which would tell of itself."""
-    sys.unraisablehook = sys.excepthook = lambda *_: None
+    sys.unraisablehook = sys.excepthook = threading.excepthook = lambda *_: None
 
 
 def words(argv: Sequence[str], values: flags.FlagValues, help_text: str) -> list[str] | None:

@@ -57,12 +57,11 @@ def test_every_log_line_is_kept(bucket, tmp_path, monkeypatch):
     board = tensorboardX.SummaryWriter(str(tmp_path))
     monkeypatch.setattr(tensorboardX, "SummaryWriter", lambda *_, **__: board)
     for start in (0, 2):  # the second goes on from step 2, and does 3 again
-        writer = MetricWriter(bucket / "run", step=start, active=True)
-        for step in range(start + 1, start + 4):
-            writer.write(step, {"loss": start + 0.5}, {})
+        with MetricWriter(bucket / "run", step=start, active=True) as writer:
+            for step in range(start + 1, start + 4):
+                writer.write(step, {"loss": start + 0.5}, {})
     rows = [(row["step"], row["loss"]) for row in read_metrics(bucket / "run")]
     assert rows == [(1, 0.5), (2, 0.5), (3, 2.5), (4, 2.5), (5, 2.5)]
-    writer.close()
 
 
 class _Manager:

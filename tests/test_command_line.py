@@ -213,6 +213,17 @@ def test_a_remote_path_without_its_library_is_one_line(capsys):
     assert capsys.readouterr().err == "train.py: gs:// needs gcsfs; pip install gcsfs\n"
 
 
+def test_a_full_disk_is_one_line(capsys):
+    def main(argv):
+        raise OSError(28, "No space left on device", "runs/a/report.html")
+
+    assert command_line.run(main, ["train.py"]) == 2
+    assert capsys.readouterr().err == (
+        "train.py: runs/a/report.html cannot be written: No space left on device; make room and "
+        "start the same command again\n"
+    )
+
+
 def test_an_interrupted_program_says_how_to_go_on(capsys):
     def main(argv):
         raise KeyboardInterrupt

@@ -14,6 +14,7 @@ import tensorboardX
 import tqdm
 from etils import epath
 
+from ddl_jax.errors import UserError
 from ddl_jax.files import write_atomically
 
 _SIMILARITY_BINS = np.linspace(-1.0, 1.0, 51)  # the same at every step, so that they compare
@@ -36,11 +37,12 @@ def read_metrics(workdir: epath.PathLike, up_to: int | None = None) -> list[dict
 class MetricWriter:
     """Writes one JSON object a log line; on process 0 only.
 
-    A run that goes on from step n drops the rows after n: those steps will be done again.
+    A run that goes on from step n drops the rows after n: those steps will be done again. Use as a
+    context: leaving it closes the files.
     """
 
     def __init__(self, workdir: epath.Path, *, step: int, active: bool):
-        self._active = active
+        self._active, self._workdir = active, workdir
         if not active:
             return
         self._path = workdir / "metrics.jsonl"
@@ -52,9 +54,18 @@ class MetricWriter:
     def write(
         self, step: int, metrics: Mapping[str, float], arrays: Mapping[str, np.ndarray]
     ) -> None:
-        """Adds the metrics of one log line, and arrays as TensorBoard's histograms."""
-        if not self._active:
-            return
+        """Adds the metrics of one log line, and arrays as TensorBoard's histograms.
+
+        Raises:
+          UserError: they cannot be written, as the disk is full.
+        """
+        if self._active:
+            with self._writing():
+                self._write(step, metrics, arrays)
+
+    def _write(
+        self, step: int, metrics: Mapping[str, float], arrays: Mapping[str, np.ndarray]
+    ) -> None:
         line = json.dumps({"step": step, **metrics}) + "\n"
         if "://" in os.fspath(self._path):  # a bucket's objects cannot grow
             self._lines.append(line)
@@ -72,10 +83,28 @@ class MetricWriter:
     def _write_lines(self) -> None:
         write_atomically(self._path, "".join(self._lines).encode())
 
-    def close(self) -> None:
-        """Closes the TensorBoard file."""
-        if self._active:
-            self._board.close()
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"the log of {self._workdir} cannot be written: {error.strerror or error}; its "
+                "checkpoints are whole: make room and start the same command again"
+            ) from error
+
+    def __enter__(self) -> "MetricWriter":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if not self._active:
+            return
+        try:
+            with self._writing():
+                self._board.close()
+        except UserError:
+            if kind is None:  # an error on its way out tells more
+                raise
 
 
 class Stopwatch:
