@@ -64,6 +64,21 @@ def test_every_log_line_is_kept(bucket, tmp_path, monkeypatch):
     assert rows == [(1, 0.5), (2, 0.5), (3, 2.5), (4, 2.5), (5, 2.5)]
 
 
+def test_a_log_that_cannot_be_sent_ends_the_run(bucket, tmp_path, monkeypatch):
+    board = tensorboardX.SummaryWriter(str(tmp_path))
+    monkeypatch.setattr(tensorboardX, "SummaryWriter", lambda *_, **__: board)
+    writer = MetricWriter(bucket / "run", step=0, active=True)
+
+    def lost(*_, **__):
+        raise ConnectionError("the network is gone")
+
+    monkeypatch.setattr(_Bucket, "_open", lost)
+    writer.write(1, {"loss": 1.0}, {})
+    with pytest.raises(UserError, match="^the log of gs://bucket/run .* the network is gone; "):
+        with writer:
+            pass
+
+
 class _Manager:
     """In place of Orbax's, which would write arrays: says what it was asked for."""
 

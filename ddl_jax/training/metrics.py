@@ -45,6 +45,10 @@ class MetricWriter:
         self._active, self._workdir = active, workdir
         if not active:
             return
+        # A bucket takes a while, and its objects cannot grow: they are sent anew, beside training.
+        remote = "://" in os.fspath(workdir)
+        self._sender = concurrent.futures.ThreadPoolExecutor(1) if remote else None
+        self._sent: list[concurrent.futures.Future[None]] = []
         self._path = workdir / "metrics.jsonl"
         self._lines = [json.dumps(row) + "\n" for row in read_metrics(workdir, up_to=step)]
         self._write_lines()
@@ -57,19 +61,25 @@ class MetricWriter:
         """Adds the metrics of one log line, and arrays as TensorBoard's histograms.
 
         Raises:
-          UserError: they cannot be written, as the disk is full.
+          UserError: they, or those of before in a bucket, cannot be written.
         """
-        if self._active:
-            with self._writing():
+        if not self._active:
+            return
+        with self._writing():
+            if self._sender is None:
                 self._write(step, metrics, arrays)
+                return
+            while self._sent and self._sent[0].done():
+                self._sent.pop(0).result()
+            self._sent.append(self._sender.submit(self._write, step, metrics, arrays))
 
     def _write(
         self, step: int, metrics: Mapping[str, float], arrays: Mapping[str, np.ndarray]
     ) -> None:
         line = json.dumps({"step": step, **metrics}) + "\n"
-        if "://" in os.fspath(self._path):  # a bucket's objects cannot grow
+        if self._sender is not None:
             self._lines.append(line)
-            self._write_lines()
+            self._path.write_text("".join(self._lines))  # whole or not at all, there
         else:
             with self._path.open("a") as file:
                 file.write(line)
@@ -90,7 +100,8 @@ class MetricWriter:
         except OSError as error:
             raise UserError(
                 f"the log of {self._workdir} cannot be written: {error.strerror or error}; its "
-                "checkpoints are whole: make room and start the same command again"
+                "checkpoints are whole: make room, or try again where it is on a network, by the "
+                "same command"
             ) from error
 
     def __enter__(self) -> "MetricWriter":
@@ -101,6 +112,10 @@ class MetricWriter:
             return
         try:
             with self._writing():
+                if self._sender is not None:
+                    self._sender.shutdown()
+                for sent in self._sent:
+                    sent.result()
                 self._board.close()
         except UserError:
             if kind is None:  # an error on its way out tells more

@@ -1,4 +1,4 @@
-"""Evaluations on a run's way take less than a twentieth of its time, as configs are shipped."""
+"""Evaluations on a run's way are less than a twentieth of its passes, as configs are shipped."""
 
 import numpy as np
 import pytest

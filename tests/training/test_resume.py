@@ -17,7 +17,7 @@ from ddl_jax.training.checkpoint import Checkpoints
 from ddl_jax.training.metrics import read_metrics
 from tests.programs import start_program
 
-STEPS = 24
+STEPS = 60  # a killed run dies three times before
 
 
 def command(workdir, faces, **changes):
@@ -101,11 +101,11 @@ def test_stopping_and_going_on_changes_no_bit(undisturbed, faces, cache, tmp_pat
     assert_same(read_state(workdir), read_state(undisturbed))
 
 
-def kill_and_restart(kills, seed, faces, cache, workdir):
-    """Kills runs at random moments after their start -> how many died before the end."""
-    rng, died = np.random.default_rng(seed), 0
-    while died < kills:
-        process = start(command(workdir, faces), cache)
+def kill_and_restart(kills, seed, faces, cache, workdir, steps=STEPS):
+    """Kills a run so many times at random moments after its starts, and lets it end."""
+    rng = np.random.default_rng(seed)
+    for _ in range(kills):
+        process = start(command(workdir, faces, steps=steps), cache)
         before = newest(workdir)
         deadline = time.monotonic() + 240
         # Wait until this process itself has saved something, so that each kill has work to lose.
@@ -115,11 +115,8 @@ def kill_and_restart(kills, seed, faces, cache, workdir):
         time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if newest(workdir) >= STEPS:
-            break
-        died += 1
-    finish(start(command(workdir, faces), cache))
-    return died
+        assert newest(workdir) < steps, "it had ended before: give it more steps"
+    finish(start(command(workdir, faces, steps=steps), cache))
 
 
 def newest(workdir):
@@ -130,7 +127,7 @@ def newest(workdir):
 
 def test_kill_9_changes_no_bit(undisturbed, faces, cache, tmp_path):
     workdir = tmp_path / "killed"
-    assert kill_and_restart(3, 0, faces, cache, workdir) >= 1
+    kill_and_restart(3, 0, faces, cache, workdir)
     assert_same(read_state(workdir), read_state(undisturbed))
     # The log tells one story: every line once, in order, as if nothing had happened.
     rows, wanted = read_metrics(workdir), read_metrics(undisturbed)
@@ -184,11 +181,11 @@ def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before(
 
 
 @pytest.mark.long
-def test_thirty_kills_change_no_bit(undisturbed, faces, cache, tmp_path):
-    for seed in range(1, 11):
-        workdir = tmp_path / f"killed{seed}"
-        kill_and_restart(3, seed, faces, cache, workdir)
-        assert_same(read_state(workdir), read_state(undisturbed))
+def test_thirty_kills_change_no_bit(faces, cache, tmp_path):
+    whole, workdir, steps = tmp_path / "whole", tmp_path / "killed", 600
+    finish(start(command(whole, faces, steps=steps), cache))
+    kill_and_restart(30, 1, faces, cache, workdir, steps)
+    assert_same(read_state(workdir, steps), read_state(whole, steps))
 
 
 def test_a_work_directory_is_one_experiment(undisturbed, faces):
