@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 _WEIGHTS_AT_ONCE = 300_000  # 2.4 MB an array, which stays in a processor's cache
 _LEAST_KNOWN = 0.95
@@ -172,7 +172,7 @@ def _normal_tail(value: float, deviation: float) -> float:
     """Two-sided; 1 where the samples hardly vary, and so do not say how sure the value is."""
     if deviation <= _LEAST_DEVIATION * abs(value):
         return 1.0
-    return float(2 * stats.norm.sf(value / deviation))
+    return float(2 * special.ndtr(-value / deviation))
 
 
 def _bounds(values: np.ndarray, level: float) -> tuple[float, float]:

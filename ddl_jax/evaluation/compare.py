@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
-from scipy import stats
 
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.bootstrap import Difference, difference
@@ -104,6 +103,8 @@ def compare(directories: Mapping[str, epath.Path]) -> ComparedRuns:
     for run in others:
         _check_same_samples(directories, evidence, first, run)
         found += _against(results, evidence, first, run)
+    from scipy import stats  # slow to import, and training needs none of it
+
     adjusted = stats.false_discovery_control([each.p_value for each in found]) if found else []
     found = [dataclasses.replace(each, adjusted=float(p)) for each, p in zip(found, adjusted)]
     return ComparedRuns(directories, results, evidence, found)

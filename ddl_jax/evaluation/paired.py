@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 
 class McNemar(NamedTuple):
@@ -39,6 +38,8 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     for decisions in (first, second):
         if decisions.dtype != bool:
             raise ValueError(f"decisions are {decisions.dtype}: give bool, right or wrong")
+    from scipy import stats  # slow to import, and training needs none of it
+
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
     differing = only_first + only_second
     p_value = stats.binomtest(only_first, differing).pvalue if differing else 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn import metrics
 
 from ddl_jax.evaluation.roc import RocCurve
 from ddl_jax.evaluation.similarity import BLOCK, check_finite, pair_distances, unit_rows
@@ -205,6 +204,8 @@ def _correct(distances: np.ndarray, issame: np.ndarray) -> np.ndarray:
 
 
 def _nearest(scores: np.ndarray, genuine: np.ndarray, fars: Sequence[float]) -> np.ndarray:
+    from sklearn import metrics  # slow to import, and training needs none of it
+
     far, tar, _ = metrics.roc_curve(genuine, scores)
     # Reversed, as there: of corners with the same FAR the one with the largest TAR comes first.
     far, tar = far[::-1], tar[::-1]
