@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import multiprocessing
 import os
@@ -123,15 +124,30 @@ def _end_with_parent() -> None:
 
 
 def _take(size: int) -> shared_memory.SharedMemory:
-    # Without this look, a worker would be killed (SIGBUS) when it writes what there is no room for.
-    free = shutil.disk_usage(_FOLDER).free if os.path.isdir(_FOLDER) else size
-    if size > free:
+    memory = shared_memory.SharedMemory(create=True, size=size)
+    try:
+        _reserve(memory)
+    except OSError as error:
+        memory.close()
+        memory.unlink()
+        if error.errno != errno.ENOSPC:
+            raise
         raise UserError(
             f"batches from worker processes need {size >> 20} MiB of shared memory, and {_FOLDER} "
-            f"has {free >> 20} free; give more (docker run --shm-size), take fewer "
-            "config.data.workers, or none: 0 decodes in the training process"
-        )
-    return shared_memory.SharedMemory(create=True, size=size)
+            f"has {shutil.disk_usage(_FOLDER).free >> 20} free; give more (docker run --shm-size), "
+            "take fewer config.data.workers, or none: 0 decodes in the training process"
+        ) from error
+    return memory
+
+
+def _reserve(memory: shared_memory.SharedMemory) -> None:
+    """Makes its pages: new memory is a promise, which several processes may have of the same pages.
+
+    A worker would be killed (SIGBUS) when it writes what there is no room for.
+    """
+    if os.path.isdir(_FOLDER):
+        with open(os.path.join(_FOLDER, memory.name), "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, memory.size)
 
 
 def _rounded_up(size: int) -> int:

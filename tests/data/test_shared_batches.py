@@ -90,14 +90,31 @@ def test_memory_is_given_back():
         shared_memory.SharedMemory(name)
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="Linux keeps such memory there")
+def test_memory_is_there_from_the_beginning():
+    # Not only promised: others that look at what is free then see what is left.
+    with SharedBatches(Counted(), 2) as shared:
+        memory = shared._memory
+        assert os.stat(f"/dev/shm/{memory.name}").st_blocks * 512 >= memory.size
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="Linux keeps such memory there")
 def test_too_little_memory_is_told_before_a_worker_is_killed_for_it(monkeypatch):
     class Large(Counted):
-        nbytes = 1 << 30
+        nbytes = shutil.disk_usage("/dev/shm").total // 8 + 1
 
-    usage = types.SimpleNamespace(free=64 << 20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match="need 8192 MiB .* has 64 free; .*config.data.workers"):
+    class Recorded(shared_memory.SharedMemory):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            names.append(self.name)
+
+    names = []
+    monkeypatch.setattr(shared_memory, "SharedMemory", Recorded)
+    # What is free now may be taken by another process of this host at the same time.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1 << 60))
+    with pytest.raises(UserError, match="need .* MiB of shared .* free; .*config.data.workers"):
         SharedBatches(Large(), 2)
+    assert len(names) == 1 and not os.path.exists(f"/dev/shm/{names[0]}")
 
 
 _PARENT = """
