@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import errno
-import functools
 import multiprocessing
 import os
 import shutil
@@ -72,7 +71,6 @@ class SharedBatches:
 
     def __getitem__(self, step: int) -> Ticket:
         """In a worker: makes a batch and puts it into its slot."""
-        _end_with_parent()
         batch, flags = self._whole[step], self._memory.buf
         slot = step % self._count
         while flags[slot] == _FULL and not flags[self._count]:
@@ -110,17 +108,19 @@ class SharedBatches:
             yield name, array
 
 
-@functools.cache
-def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed; the last one's end gives the memory back."""
+def end_with_parent(worker: int, workers: int) -> None:
+    """Ends this worker when its parent is killed; the last one's end gives the memory back.
+
+    To be called when a worker starts: it may have no batch to make.
+    """
+    del worker, workers  # what grain tells of every worker
     parent = multiprocessing.parent_process()
-    if parent is not None:
 
-        def wait() -> None:
-            parent.join()
-            os._exit(1)
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
 
-        threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def _take(size: int) -> shared_memory.SharedMemory:

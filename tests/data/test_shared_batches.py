@@ -118,25 +118,33 @@ def test_too_little_memory_is_told_before_a_worker_is_killed_for_it(monkeypatch)
 
 
 _PARENT = """
-import itertools, os, signal
+import multiprocessing, os, signal, threading, time
 from ddl_jax.data.pipeline import batches
 from tests.data.test_shared_batches import Counted
 
 if __name__ == "__main__":
-    made = batches(Counted(), step=0, workers=2)
-    list(itertools.islice(made, 2))
+    made = batches(Counted(), step={step}, workers=2)
+    {wait}
     print(open("/proc/self/maps").read(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
+_AT_WORK = "next(made)"
+_AT_START = """threading.Thread(target=next, args=(made,)).start()
+    while len(multiprocessing.active_children()) < 2:
+        time.sleep(0.01)"""
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
-def test_workers_and_memory_go_when_their_parent_is_killed(tmp_path):
+@pytest.mark.parametrize(
+    ("step", "wait"),
+    [(0, _AT_WORK), pytest.param(99, _AT_START, id="one-worker-has-nothing-to-make")],
+)
+def test_workers_and_memory_go_when_their_parent_is_killed(step, wait, tmp_path):
     program, mark = tmp_path / "parent.py", f"MARK={tmp_path}"
-    program.write_text(_PARENT)
+    program.write_text(_PARENT.format(step=step, wait=wait))
     environment = dict(os.environ, MARK=str(tmp_path), PYTHONPATH=os.getcwd())
     done = subprocess.run(
-        [sys.executable, program], env=environment, capture_output=True, text=True
+        [sys.executable, program], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     memory = re.findall(r"/dev/shm/\S+", done.stdout)
