@@ -70,8 +70,17 @@ class SharedBatches:
         return len(self._whole)
 
     def __getitem__(self, step: int) -> Ticket:
-        """In a worker: makes a batch and puts it into its slot."""
+        """In a worker: makes a batch and puts it into its slot.
+
+        Raises:
+          ValueError: it takes more than `nbytes` of the batches.
+        """
         batch, flags = self._whole[step], self._memory.buf
+        size = sum(_rounded_up(one.nbytes) for one in batch.values())
+        if size > self._size:  # it would go over the next slot
+            raise ValueError(
+                f"the batch of step {step} takes {size} bytes, more than the {self._size} of a slot"
+            )
         slot = step % self._count
         while flags[slot] == _FULL and not flags[self._count]:
             time.sleep(_PAUSE)

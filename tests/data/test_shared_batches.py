@@ -83,6 +83,21 @@ def test_a_worker_that_waits_is_let_go_at_the_end():
         assert not waiting.is_alive()
 
 
+def test_a_batch_larger_than_was_said_does_not_go_over_the_next_one():
+    class Larger(Counted):
+        def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+            batch = Counted()[step]
+            return batch | {"more": np.zeros(200, np.uint8)} if step == 4 else batch
+
+    with SharedBatches(Larger(), 1) as shared:
+        tickets = [shared[step] for step in range(4)]
+        _assert_batch(shared.take(tickets[0]), 0)
+        with pytest.raises(ValueError, match="step 4 takes .* bytes, more than the .* of a slot"):
+            shared[4]
+        for step in range(1, 4):
+            _assert_batch(shared.take(tickets[step]), step)
+
+
 def test_memory_is_given_back():
     with SharedBatches(Counted(), 2) as shared:
         name = shared._memory.name
