@@ -93,6 +93,10 @@ class SharedBatches:
     def take(self, ticket: Ticket) -> Batch:
         """In the process that wants it: the batch, and its slot is free."""
         batch = {name: place.copy() for name, place in self._places(ticket)}
+        # A plain store: it must not be seen before the loads of the copy are done. x86 promises
+        # that; ARM does not, and is taken to keep it over all that Python does in between (numpy
+        # takes the lock of the interpreter again after a large copy). Locks of multiprocessing
+        # would be sure, but can only be inherited, and grain pickles what workers get.
         self._memory.buf[ticket.step % self._count] = _FREE
         return batch
 
