@@ -60,10 +60,8 @@ class SharedBatches:
         Raises:
           UserError: there is not so much.
         """
-        self._whole, self._count = whole, _SLOTS * workers
-        # A byte for each slot tells whether it is full, and one more that nobody takes any more.
-        self._start = _rounded_up(self._count + 1)
-        self._size = _rounded_up(whole.nbytes) + _ALIGNED
+        self._whole = whole
+        self._count, self._start, self._size = _layout(whole, workers)
         self._memory = _take(self._start + self._count * self._size)
 
     def __len__(self) -> int:
@@ -121,6 +119,18 @@ class SharedBatches:
             yield name, array
 
 
+def check_room(whole: Batches, workers: int) -> None:
+    """Looks whether the batches of so many workers fit into what is free of shared memory now.
+
+    Raises:
+      UserError: they do not.
+    """
+    count, start, size = _layout(whole, workers)
+    needed = start + count * size
+    if workers and os.path.isdir(_FOLDER) and needed > shutil.disk_usage(_FOLDER).free:
+        raise _too_little(needed)
+
+
 def end_with_parent(worker: int, workers: int) -> None:
     """Ends this worker when its parent is killed; the last one's end gives the memory back.
 
@@ -136,6 +146,13 @@ def end_with_parent(worker: int, workers: int) -> None:
     threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
+def _layout(whole: Batches, workers: int) -> tuple[int, int, int]:
+    """How many slots there are, the place of the first, and the size of each."""
+    count = _SLOTS * workers
+    # A byte for each slot tells whether it is full, and one more that nobody takes any more.
+    return count, _rounded_up(count + 1), _rounded_up(whole.nbytes) + _ALIGNED
+
+
 def _take(size: int) -> shared_memory.SharedMemory:
     memory = shared_memory.SharedMemory(create=True, size=size)
     try:
@@ -145,12 +162,17 @@ def _take(size: int) -> shared_memory.SharedMemory:
         memory.unlink()
         if error.errno != errno.ENOSPC:
             raise
-        raise UserError(
-            f"batches from worker processes need {size >> 20} MiB of shared memory, and {_FOLDER} "
-            f"has {shutil.disk_usage(_FOLDER).free >> 20} free; give more (docker run --shm-size), "
-            "take fewer config.data.workers, or none: 0 decodes in the training process"
-        ) from error
+        raise _too_little(size) from error
     return memory
+
+
+def _too_little(needed: int) -> UserError:
+    return UserError(
+        f"batches from worker processes need {-(-needed >> 20)} MiB of shared memory, and "
+        f"{_FOLDER} has {shutil.disk_usage(_FOLDER).free >> 20} free; give more "
+        "(docker run --shm-size), take fewer config.data.workers, or none: 0 decodes in the "
+        "training process"
+    )
 
 
 def _reserve(memory: shared_memory.SharedMemory) -> None:
