@@ -6,6 +6,7 @@ Faces of synthetic_faces as JPEGs of 112x112, from a source to batches `[b, 1, 1
 mirrored; mirrored and degraded by one step; mirrored and degraded by a recipe of several. Prints
 
 - what every stage takes of one core, in microseconds an image, and every step of the recipes;
+- what a batch's copy out of a slot of shared memory takes, and the page faults of it;
 - images a second and core of the whole pipeline, in threads and in worker processes, beside
   torch.utils.data on the same source with the same decoder and recipe, in turns. Seconds are those
   that the processors spent, in all processes (Linux tells), so that other work counts little;
@@ -18,6 +19,7 @@ import argparse
 import importlib.util
 import multiprocessing
 import os
+import resource
 import statistics
 import tempfile
 import time
@@ -82,7 +84,8 @@ def main() -> None:
     print(f"OpenCV {cv2.__version__}, {vars(options)}")
     with tempfile.TemporaryDirectory() as place:
         source = _make_source(options.source, epath.Path(place), options.people)
-        _print(_stages(source, options), _pipelines(source, options))
+        stages = _copies(options) | _stages(source, options)
+        _print(stages, _pipelines(source, options))
 
 
 def _make_source(name: str, place: epath.Path, people: int) -> Source:
@@ -129,6 +132,37 @@ def _stages(source: Source, options: argparse.Namespace) -> dict[str, float]:
     size = np.mean(list(map(len, encoded)))
     print(f"\n{len(source)} images of {size:.0f} bytes; read, decode, ... each on its own")
     return {name: 1e6 * statistics.median(spent) for name, spent in times.items()}
+
+
+def _copies(options: argparse.Namespace) -> dict[str, float]:
+    """Microseconds an image of a batch's copy into new memory, as the pipeline's, and into old."""
+    slots = np.ones((4, options.batch, *_SIZE, 3), np.uint8)
+    old, kept = np.ones_like(slots[0]), [None, None]  # as a loop has the next one with the last
+
+    def anew(number: int) -> None:
+        kept[number % 2] = slots[number % 4].copy()
+
+    def again(number: int) -> None:
+        old[...] = slots[number % 4]
+
+    copies = {"a batch's copy into new memory": anew, "the same into old": again}
+    times: dict[str, list[float]] = {name: [] for name in copies}
+    for turn in range(options.rounds):
+        for name, copy in copies.items():
+            for number in range(8):
+                copy(number)
+            start, faults = time.thread_time(), _faults()
+            for number in range(options.batches):
+                copy(number)
+            spent, faults = time.thread_time() - start, _faults() - faults
+            times[name].append(spent / (options.batches * options.batch))
+            if turn == 0:
+                print(f"{name}: {faults / options.batches:.0f} page faults")
+    return {name: 1e6 * statistics.median(spent) for name, spent in times.items()}
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _batches(source: Source, augment: Augment, batch: int) -> HostBatches:

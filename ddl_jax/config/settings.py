@@ -40,7 +40,7 @@ class Data:
     domain_column: str = ""
     corrupt: str = "refuse"  # what to do with an unreadable image: refuse or skip
     changed: str = "refuse"  # data that are others than when the run last saved: refuse or accept
-    workers: int = 0  # processes that decode; 0 decodes in threads of this process
+    workers: int = 0  # processes that decode, four batches of /dev/shm each; 0: threads, without it
 
 
 @dataclasses.dataclass

@@ -10,7 +10,7 @@ from absl import flags
 from ddl_jax.data.augment import Augment
 from ddl_jax.data.decode import decode_image
 from ddl_jax.data.sampling import Sampler
-from ddl_jax.data.shared_batches import Batch, Batches, SharedBatches
+from ddl_jax.data.shared_batches import Batch, Batches, SharedBatches, end_with_parent
 from ddl_jax.data.source import Source
 from ddl_jax.errors import UserError
 
@@ -139,7 +139,7 @@ def _from_workers(whole: Batches, step: int, workers: int) -> Iterator[Batch]:
     gc.collect()
     with SharedBatches(whole, workers) as shared:
         # A worker has one thread, which makes the next batch while the last one waits.
-        tickets = iter(_ahead(shared, step, 1).mp_prefetch(options))
+        tickets = iter(_ahead(shared, step, 1).mp_prefetch(options, end_with_parent))
         try:
             yield from map(shared.take, tickets)
         finally:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import functools
+import errno
 import multiprocessing
 import os
 import shutil
@@ -60,19 +60,25 @@ class SharedBatches:
         Raises:
           UserError: there is not so much.
         """
-        self._whole, self._count = whole, _SLOTS * workers
-        # A byte for each slot tells whether it is full, and one more that nobody takes any more.
-        self._start = _rounded_up(self._count + 1)
-        self._size = _rounded_up(whole.nbytes) + _ALIGNED
+        self._whole = whole
+        self._count, self._start, self._size = _layout(whole, workers)
         self._memory = _take(self._start + self._count * self._size)
 
     def __len__(self) -> int:
         return len(self._whole)
 
     def __getitem__(self, step: int) -> Ticket:
-        """In a worker: makes a batch and puts it into its slot."""
-        _end_with_parent()
+        """In a worker: makes a batch and puts it into its slot.
+
+        Raises:
+          ValueError: it takes more than `nbytes` of the batches.
+        """
         batch, flags = self._whole[step], self._memory.buf
+        size = sum(_rounded_up(one.nbytes) for one in batch.values())
+        if size > self._size:  # it would go over the next slot
+            raise ValueError(
+                f"the batch of step {step} takes {size} bytes, more than the {self._size} of a slot"
+            )
         slot = step % self._count
         while flags[slot] == _FULL and not flags[self._count]:
             time.sleep(_PAUSE)
@@ -85,6 +91,10 @@ class SharedBatches:
     def take(self, ticket: Ticket) -> Batch:
         """In the process that wants it: the batch, and its slot is free."""
         batch = {name: place.copy() for name, place in self._places(ticket)}
+        # A plain store: it must not be seen before the loads of the copy are done. x86 promises
+        # that; ARM does not, and is taken to keep it over all that Python does in between (numpy
+        # takes the lock of the interpreter again after a large copy). Locks of multiprocessing
+        # would be sure, but can only be inherited, and grain pickles what workers get.
         self._memory.buf[ticket.step % self._count] = _FREE
         return batch
 
@@ -109,29 +119,70 @@ class SharedBatches:
             yield name, array
 
 
-@functools.cache
-def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed; the last one's end gives the memory back."""
+def check_room(whole: Batches, workers: int) -> None:
+    """Looks whether the batches of so many workers fit into what is free of shared memory now.
+
+    Raises:
+      UserError: they do not.
+    """
+    count, start, size = _layout(whole, workers)
+    needed = start + count * size
+    if workers and os.path.isdir(_FOLDER) and needed > shutil.disk_usage(_FOLDER).free:
+        raise _too_little(needed)
+
+
+def end_with_parent(worker: int, workers: int) -> None:
+    """Ends this worker when its parent is killed; the last one's end gives the memory back.
+
+    To be called when a worker starts: it may have no batch to make.
+    """
+    del worker, workers  # what grain tells of every worker
     parent = multiprocessing.parent_process()
-    if parent is not None:
 
-        def wait() -> None:
-            parent.join()
-            os._exit(1)
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
 
-        threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+
+
+def _layout(whole: Batches, workers: int) -> tuple[int, int, int]:
+    """How many slots there are, the place of the first, and the size of each."""
+    count = _SLOTS * workers
+    # A byte for each slot tells whether it is full, and one more that nobody takes any more.
+    return count, _rounded_up(count + 1), _rounded_up(whole.nbytes) + _ALIGNED
 
 
 def _take(size: int) -> shared_memory.SharedMemory:
-    # Without this look, a worker would be killed (SIGBUS) when it writes what there is no room for.
-    free = shutil.disk_usage(_FOLDER).free if os.path.isdir(_FOLDER) else size
-    if size > free:
-        raise UserError(
-            f"batches from worker processes need {size >> 20} MiB of shared memory, and {_FOLDER} "
-            f"has {free >> 20} free; give more (docker run --shm-size), take fewer "
-            "config.data.workers, or none: 0 decodes in the training process"
-        )
-    return shared_memory.SharedMemory(create=True, size=size)
+    memory = shared_memory.SharedMemory(create=True, size=size)
+    try:
+        _reserve(memory)
+    except OSError as error:
+        memory.close()
+        memory.unlink()
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _too_little(size) from error
+    return memory
+
+
+def _too_little(needed: int) -> UserError:
+    return UserError(
+        f"batches from worker processes need {-(-needed >> 20)} MiB of shared memory, and "
+        f"{_FOLDER} has {shutil.disk_usage(_FOLDER).free >> 20} free; give more "
+        "(docker run --shm-size), take fewer config.data.workers, or none: 0 decodes in the "
+        "training process"
+    )
+
+
+def _reserve(memory: shared_memory.SharedMemory) -> None:
+    """Makes its pages: new memory is a promise, which several processes may have of the same pages.
+
+    A worker would be killed (SIGBUS) when it writes what there is no room for.
+    """
+    if os.path.isdir(_FOLDER):
+        with open(os.path.join(_FOLDER, memory.name), "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, memory.size)
 
 
 def _rounded_up(size: int) -> int:

@@ -32,6 +32,7 @@ from ddl_jax.data.sampling import (
     MixedSampler,
     Sampler,
 )
+from ddl_jax.data.shared_batches import check_room
 from ddl_jax.data.source import RecordIndex, Source
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.evaluate import (
@@ -238,6 +239,8 @@ def prepare(config: Config, workdir: epath.PathLike) -> Run:
         start=start,
     )
     _check_evaluations(run, step)
+    if step < config.steps:
+        check_room(run.batches(), config.data.workers)
     if config.steps:
         run.check_step()
     return run

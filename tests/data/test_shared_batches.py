@@ -83,6 +83,21 @@ def test_a_worker_that_waits_is_let_go_at_the_end():
         assert not waiting.is_alive()
 
 
+def test_a_batch_larger_than_was_said_does_not_go_over_the_next_one():
+    class Larger(Counted):
+        def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+            batch = Counted()[step]
+            return batch | {"more": np.zeros(200, np.uint8)} if step == 4 else batch
+
+    with SharedBatches(Larger(), 1) as shared:
+        tickets = [shared[step] for step in range(4)]
+        _assert_batch(shared.take(tickets[0]), 0)
+        with pytest.raises(ValueError, match="step 4 takes .* bytes, more than the .* of a slot"):
+            shared[4]
+        for step in range(1, 4):
+            _assert_batch(shared.take(tickets[step]), step)
+
+
 def test_memory_is_given_back():
     with SharedBatches(Counted(), 2) as shared:
         name = shared._memory.name
@@ -90,36 +105,61 @@ def test_memory_is_given_back():
         shared_memory.SharedMemory(name)
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="Linux keeps such memory there")
+def test_memory_is_there_from_the_beginning():
+    # Not only promised: others that look at what is free then see what is left.
+    with SharedBatches(Counted(), 2) as shared:
+        memory = shared._memory
+        assert os.stat(f"/dev/shm/{memory.name}").st_blocks * 512 >= memory.size
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="Linux keeps such memory there")
 def test_too_little_memory_is_told_before_a_worker_is_killed_for_it(monkeypatch):
     class Large(Counted):
-        nbytes = 1 << 30
+        nbytes = shutil.disk_usage("/dev/shm").total // 8 + 1
 
-    usage = types.SimpleNamespace(free=64 << 20)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match="need 8192 MiB .* has 64 free; .*config.data.workers"):
+    class Recorded(shared_memory.SharedMemory):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            names.append(self.name)
+
+    names = []
+    monkeypatch.setattr(shared_memory, "SharedMemory", Recorded)
+    # What is free now may be taken by another process of this host at the same time.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1 << 60))
+    with pytest.raises(UserError, match="need .* MiB of shared .* free; .*config.data.workers"):
         SharedBatches(Large(), 2)
+    assert len(names) == 1 and not os.path.exists(f"/dev/shm/{names[0]}")
 
 
 _PARENT = """
-import itertools, os, signal
+import multiprocessing, os, signal, threading, time
 from ddl_jax.data.pipeline import batches
 from tests.data.test_shared_batches import Counted
 
 if __name__ == "__main__":
-    made = batches(Counted(), step=0, workers=2)
-    list(itertools.islice(made, 2))
+    made = batches(Counted(), step={step}, workers=2)
+    {wait}
     print(open("/proc/self/maps").read(), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
+_AT_WORK = "next(made)"
+_AT_START = """threading.Thread(target=next, args=(made,)).start()
+    while len(multiprocessing.active_children()) < 2:
+        time.sleep(0.01)"""
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
-def test_workers_and_memory_go_when_their_parent_is_killed(tmp_path):
+@pytest.mark.parametrize(
+    ("step", "wait"),
+    [(0, _AT_WORK), pytest.param(99, _AT_START, id="one-worker-has-nothing-to-make")],
+)
+def test_workers_and_memory_go_when_their_parent_is_killed(step, wait, tmp_path):
     program, mark = tmp_path / "parent.py", f"MARK={tmp_path}"
-    program.write_text(_PARENT)
+    program.write_text(_PARENT.format(step=step, wait=wait))
     environment = dict(os.environ, MARK=str(tmp_path), PYTHONPATH=os.getcwd())
     done = subprocess.run(
-        [sys.executable, program], env=environment, capture_output=True, text=True
+        [sys.executable, program], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     memory = re.findall(r"/dev/shm/\S+", done.stdout)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import types
 
 import jax.numpy as jnp
 import pytest
@@ -101,6 +102,18 @@ def test_a_batch_that_does_not_divide(told, changed, home, tmp_path, capsys):
     arguments = [f"--config.{setting}" for setting in changed]
     assert_refused(capsys, told, home, *arguments, workdir=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="Linux keeps such memory there")
+def test_batches_of_workers_that_do_not_fit_into_shared_memory(home, tmp_path, capsys, monkeypatch):
+    usage = types.SimpleNamespace(free=1 << 15)  # eight batches take more
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    told = "need 1 MiB of shared memory, and /dev/shm has 0 free; "
+    workers = "--config.data.workers=2"
+    assert_refused(capsys, told, home, workers, workdir=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert_refused(capsys, told, home, workers)
+    prepare(config_lib.parse(command(home)).config, home / "run")  # no workers
 
 
 def test_a_work_directory_that_cannot_be_made(home, capsys):
