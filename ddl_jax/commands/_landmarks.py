@@ -11,22 +11,25 @@ def names_of(landmarks: Any, images: Iterable[tuple[str, str]]) -> dict[str, str
     """The path by which landmarks name each of a command's images, by the image's file.
 
     That is the file as the user wrote it, its path below the folder that was given, or else its
-    last part, if no other image of the command and no other path of the landmarks ends so. Images
-    that the landmarks do not name are left out.
+    last part, if no other image of the command and no other path of the landmarks ends so. A file
+    that comes twice, in a folder and alone, may be named by either's path. Images that the
+    landmarks do not name are left out.
 
     Args:
       landmarks: `data.landmarks.Landmarks`.
-      images: file and path of all images of the command.
+      images: file and path of all images of the command; a file may come again.
 
     Raises:
       UserError: a name that could be another photo's.
     """
     found: dict[str, str] = {}
     of_name: dict[str, str] = {}
-    images = dict(images)
-    last = _Ends(landmarks, images)
-    for file, path in images.items():
-        name = landmarks.name_of(file) or landmarks.name_of(path)
+    paths: dict[str, list[str]] = {}
+    for file, path in images:
+        paths.setdefault(file, [file]).append(path)
+    last = _Ends(landmarks, paths)
+    for file, of_file in paths.items():
+        name = next(filter(None, map(landmarks.name_of, of_file)), None)
         if name is None:
             name = landmarks.name_of(os.path.basename(file))
             if name is None:
@@ -35,7 +38,16 @@ def names_of(landmarks: Any, images: Iterable[tuple[str, str]]) -> dict[str, str
         if not _is_one(other := of_name.setdefault(name, file), file):
             raise _could_be(landmarks, name, other, file)
         found[file] = name
-    return found
+    return found | _of_links(found, paths.keys() - found)
+
+
+def _of_links(found: dict[str, str], others: Iterable[str]) -> dict[str, str]:
+    """The names of files that are, by another path, one of those that have a name."""
+    others = sorted(others)
+    if not others:
+        return {}
+    names = {os.path.realpath(file): name for file, name in found.items()}
+    return {file: names[real] for file in others if (real := os.path.realpath(file)) in names}
 
 
 class _Ends:

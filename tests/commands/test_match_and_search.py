@@ -236,6 +236,23 @@ def test_one_photo_by_two_paths_needs_its_landmarks_once(home, run):
     assert "1 probes are in the gallery too" in told
 
 
+@pytest.mark.parametrize("probe", ["people/bob/0.png", "./people/bob/0.png", "link.png"])
+def test_a_probe_of_the_gallery_is_named_by_its_path_below_the_gallery(probe, home, run, workdir):
+    names = ("ann/0.png", "bob/0.png")
+    for name in names:
+        write_image(home, f"people/{name}", shape=(200, 220, 3))
+    (home / "link.png").symlink_to("people/bob/0.png")
+    moved = _landmarks(home, *names)
+    run("search", "people", probe, "--landmarks=points.txt", "--out=found.json")
+    (row,) = json.loads((home / "found.json").read_text())["results"]
+    first, second = (
+        fit(align(pixels(f"people/{name}", shape=(200, 220, 3)), moved[name]), (32, 32))
+        for name in names
+    )
+    assert row["image"] == "ann/0.png"
+    assert row["cosine"] == pytest.approx(cosines(workdir, first, [second])[0], abs=1e-4)
+
+
 def test_lone_images_stand_for_themselves_and_json(faces, run):
     write_image(faces, "loose/a.png", shape=SIZE)
     write_image(faces, "loose/b.png", shape=SIZE)
