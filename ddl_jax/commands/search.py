@@ -14,6 +14,7 @@ from ddl_jax.commands import _meaning, _network
 from ddl_jax.errors import UserError
 
 _FORMATS = (".csv", ".json")
+_LINES, _IMAGES = 20, 5  # at most, of probes that are in the gallery, and of each one's images
 
 
 def main(argv: Sequence[str]) -> None:
@@ -70,15 +71,14 @@ def _search(values: flags.FlagValues, gallery_path: str, probe_path: str) -> str
         images=(probe_images, gallery_images),
     )
     rows = _rows(found, probe.names, gallery.names, people, calibration)
+    themselves = _themselves(probe.names, probe_images, gallery.names, gallery_images)
     if not rows:
-        raise UserError(f"{gallery_path} has nothing but {probe_path} itself to compare it with")
-    told = _means(calibration, len(gallery), len(set(people)))
-    told = told or [_meaning.how_to_get_one(values, network)]
-    there = set(gallery_images)
-    if left_out := sum(image in there for image in probe_images):
-        told.append(
-            f"{left_out} probes are in the gallery too, and are not compared with themselves."
+        raise UserError(
+            f"{gallery_path} has nothing but {probe_path} itself to compare it with: "
+            + themselves[0]
         )
+    told = _means(calibration, len(gallery), len(set(people)))
+    told = themselves + (told or [_meaning.how_to_get_one(values, network)])
     if values.out:
         _write(values.out, rows, told)
         told.append(f"written to {values.out}")
@@ -97,6 +97,28 @@ def _contents(named: Any) -> list[int]:
     from ddl_jax.evaluation.images import image_digests
 
     return [int.from_bytes(digest[:8], signed=True) for digest in image_digests(named.images)]
+
+
+def _themselves(
+    probes: Sequence[str],
+    probe_images: Sequence[int],
+    gallery: Sequence[str],
+    gallery_images: Sequence[int],
+) -> list[str]:
+    """Which images of the gallery are a probe: who that is must not be lost by leaving it out."""
+    called: dict[int, list[str]] = {}
+    for name, image in zip(gallery, gallery_images):
+        called.setdefault(image, []).append(name)
+    there = [(name, called[image]) for name, image in zip(probes, probe_images) if image in called]
+    told = [f"{name} is {_some(names)} of the gallery" for name, names in there[:_LINES]]
+    if more := len(there) - len(told):
+        told.append(f"and {more:,} more probes are in the gallery")
+    return [*told, "No image is compared with itself."] if told else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _IMAGES
+    return " and ".join([", ".join(names[:_IMAGES]), *([f"{more:,} more"] if more > 0 else [])])
 
 
 def _rows(

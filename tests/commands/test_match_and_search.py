@@ -147,7 +147,8 @@ def test_a_search_ranks_people_by_their_most_similar_image(faces, run, evaluated
 
 def test_a_folder_searched_in_itself_does_not_find_itself(faces, run):
     rows, told = found(faces, run, "people", "people", "--top=9")
-    assert "6 probes are in the gallery too, and are not compared with themselves." in told
+    assert "\neve/0.png is eve/0.png of the gallery\n" in told
+    assert told.count(" of the gallery\n") == 6 and "No image is compared with itself." in told
     assert all(row["image"] != row["probe"] for row in rows)
     of_eve = [row for row in rows if row["probe"] == "eve/0.png"]
     assert {row["person"] for row in of_eve} == {"ann", "bob"}  # eve has no other image
@@ -162,7 +163,33 @@ def test_a_probe_is_not_compared_with_copies_of_itself_wherever_they_lie(faces, 
         rows, told = found(faces, run, "people", probe, "--top=9")
         images = {row["image"] for row in rows}
         assert not images & {"bob/0.png", "eve/again.png"} and "bob/1.png" in images
-        assert "1 probes are in the gallery too, and are not compared with themselves." in told
+        assert f"\n{probe} is bob/0.png, eve/again.png of the gallery\n" in told
+
+
+def test_who_a_probe_of_the_gallery_is_is_told(faces, run):
+    # eve's one image: nothing else of hers could be ranked.
+    shutil.copy("people/eve/0.png", "unknown.png")
+    run("search", "people", "unknown.png", "--out=found.json")
+    content = json.loads((faces / "found.json").read_text())
+    assert {row["person"] for row in content["results"]} == {"ann", "bob"}
+    assert "unknown.png is eve/0.png of the gallery" in content["meaning"]
+    told = run("search", "people/eve", "unknown.png", status=2)
+    assert "but unknown.png itself to compare it with: unknown.png is 0.png of the gallery" in told
+    assert "of the gallery" not in run("search", "people", "probe.png")
+
+
+def test_many_probes_of_the_gallery_are_cut(faces, run):
+    for number in range(22):
+        write_image(faces, f"probes/{number:02}.png", shape=SIZE)
+        shutil.copy(f"probes/{number:02}.png", f"people/ann/x{number:02}.png")
+    for number in range(6):
+        shutil.copy("probes/00.png", f"people/ann/y{number}.png")
+    lines = run("search", "people", "probes", "--top=1").splitlines()
+    named = [line for line in lines if line.endswith(" of the gallery")]
+    assert len(named) == 20 and named[-1] == "19.png is ann/x19.png of the gallery"
+    of_first = "ann/x00.png, ann/y0.png, ann/y1.png, ann/y2.png, ann/y3.png and 2 more"
+    assert named[0] == f"00.png is {of_first} of the gallery"
+    assert "and 2 more probes are in the gallery" in lines
 
 
 def _landmarks(home, *paths):
@@ -233,7 +260,7 @@ def test_one_photo_by_two_paths_needs_its_landmarks_once(home, run):
     write_image(home, "people/bob/1.png", shape=(200, 220, 3))
     _landmarks(home, "0.png", "bob/1.png")
     told = run("search", "people", "people/ann/../ann/0.png", "--landmarks=points.txt")
-    assert "1 probes are in the gallery too" in told
+    assert "people/ann/../ann/0.png is ann/0.png of the gallery" in told
 
 
 @pytest.mark.parametrize("probe", ["people/bob/0.png", "./people/bob/0.png", "link.png"])
