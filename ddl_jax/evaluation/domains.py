@@ -23,6 +23,7 @@ ranks against the whole gallery, the same samples for every domain, seed and run
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -34,7 +35,13 @@ from ddl_jax.evaluation.evidence import Evidence, pair_evidence, people_or_pairs
 from ddl_jax.evaluation.hardest import HardPair, hardest_pairs
 from ddl_jax.evaluation.identification import identification_ranks
 from ddl_jax.evaluation.impostors import ImpostorPairs
-from ddl_jax.evaluation.resampled import accuracy_samples, moments
+from ddl_jax.evaluation.pair_moments import (
+    Images,
+    ImpostorMoments,
+    genuine_moments,
+    quotient,
+)
+from ddl_jax.evaluation.resampled import accuracy_samples
 from ddl_jax.evaluation.result import (
     FARS,
     ProtocolResult,
@@ -54,8 +61,6 @@ from ddl_jax.evaluation.similarity import (
     unit_rows,
 )
 from ddl_jax.evaluation.verification import decided_rightly, distance_accuracy
-
-_SPREAD_PAIRS = 20_000  # impostor pairs whose variance bootstrap samples are of
 
 
 def domain_protocol(
@@ -82,13 +87,15 @@ def domain_protocol(
         fars: targets of TAR@FAR.
         samples: of the bootstrap.
         max_pairs: the most genuine pairs of the accuracy, drawn with the seed if there are more.
-        max_similarities: the most similarities of either kind given back for pictures.
+        max_similarities: the most similarities of either kind given back for pictures, 1 or more.
 
     Raises:
         UserError: no image of the easy domain, one identity only, an identity without an easy
             image, or no identity with two.
-        ValueError: shapes that do not agree, or embeddings that are not finite.
+        ValueError: shapes that do not agree, embeddings that are not finite, or no similarities.
     """
+    if max_similarities < 1:
+        raise ValueError(f"max_similarities={max_similarities}: give 1 or more")
     domains = np.asarray(domains).astype(str)
     unit = unit_rows(embeddings)
     if not len(unit) == len(labels) == len(domains):
@@ -98,57 +105,41 @@ def domain_protocol(
         )
     people = _People.of(np.asarray(labels), domains, easy)
     counts = identity_samples(len(people.count), samples)
-    easy_sums = _sums(people, people.easy_rows, unit[people.easy_rows])
     results: dict[str, ProtocolResult] = {}
     for name in map(str, [easy, *np.setdiff1d(domains, easy)]):
-        images = people.easy_rows if name == easy else np.flatnonzero(domains == name)
-        results[name] = _of_domain(
+        domain = _Domain(
             unit,
             people,
-            images,
-            easy_sums,
-            results.get(easy),
-            np.random.default_rng([seed, zlib.crc32(name.encode())]),
-            counts,
-            fars,
-            max_pairs,
-            max_similarities,
+            people.easy_rows if name == easy else np.flatnonzero(domains == name),
+            is_easy=name == easy,
+            counts=counts,
+            rng=np.random.default_rng([seed, zlib.crc32(name.encode())]),
         )
+        results[name] = _of_domain(domain, results.get(easy), fars, max_pairs, max_similarities)
     return results
 
 
 def _of_domain(
-    unit: np.ndarray,
-    people: _People,
-    images: np.ndarray,
-    easy_sums: np.ndarray,
+    domain: _Domain,
     easy: ProtocolResult | None,
-    rng: np.random.Generator,
-    counts: np.ndarray,
     fars: Sequence[float],
     max_pairs: int,
     max_similarities: int,
 ) -> ProtocolResult:
-    """The result of a domain's images; `easy` is that of the easy domain, which has none."""
-    probes = np.setdiff1d(images, people.gallery)
-    pairs = _genuine_pairs(people, images, unordered=easy is None)
-    positive = pair_cosines(unit, *pairs)
-    sums = _sums(people, images, unit[images]), easy_sums
-    impostors = _some_impostors(people, images, rng, max_similarities)
-    similarities = _similarities(
-        unit, people, images, positive, impostors, sums, rng, max_similarities
-    )
-    roc, evidence, hardest = _gallery_roc(unit, people, probes, counts, fars)
-    separations = _separations(people, images, pairs[0], positive, sums, counts)
-    spreads = _spreads(people, pairs[0], positive, impostors, similarities, counts)
-    evidence.drawn["separation"] = separations
-    evidence.drawn["d_prime"] = _quotient(separations, spreads)
+    """The result of a domain; `easy` is that of the easy domain, which has none."""
+    pairs = domain.genuine_pairs(once=True)
+    positive = pair_cosines(domain.unit, *pairs)
+    impostors = _impostor_moments(domain)
+    similarities = _similarities(domain, positive, impostors, max_similarities)
+    roc, evidence, hardest = _gallery_roc(domain, fars)
+    evidence.drawn.update(_separations(domain, pairs[0], positive, impostors))
+    identity = domain.people.identity
     metrics = {
-        "images": len(images),
-        "identities": len(np.unique(people.identity[images])),
-        "probes": len(probes),
-        **_ranks(unit, people, probes, counts, evidence),
-        **_verification(unit, people, pairs, rng, max_pairs, counts, evidence),
+        "images": len(domain.images),
+        "identities": len(np.unique(identity[domain.images])),
+        "probes": len(domain.probes),
+        **_ranks(domain, evidence),
+        **_verification(domain, pairs, max_pairs, evidence),
         **roc_metrics(roc, fars),
         **separation_metrics(similarities),
     }
@@ -210,31 +201,51 @@ class _People:
         return cls(identity, rows, np.cumsum(count) - count, count)
 
 
-def _ranks(
-    unit: np.ndarray,
-    people: _People,
-    probes: np.ndarray,
-    counts: np.ndarray,
-    evidence: Evidence,
-) -> dict[str, float]:
-    ids, gallery = people.identity, people.gallery
+@dataclasses.dataclass(frozen=True)
+class _Domain:
+    """A domain's images, by number, among all; its own numbers to draw, and everyone's samples."""
+
+    unit: np.ndarray
+    people: _People
+    images: np.ndarray
+    is_easy: bool
+    counts: np.ndarray  # [S + 1, I]
+    rng: np.random.Generator
+
+    @functools.cached_property
+    def probes(self) -> np.ndarray:
+        return np.setdiff1d(self.images, self.people.gallery)
+
+    def genuine_pairs(self, *, once: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Every pair of an image and an easy image of its identity -> (images[m], easy images[m]).
+
+        With `once` a pair of two easy images comes once in the easy domain, and none with itself.
+        """
+        identity, easy_rows = self.people.identity, self.people.easy_rows
+        first, second = same_identity_pairs(identity[self.images], identity[easy_rows])
+        if once and self.is_easy:  # whose images are the easy ones, in the same order
+            ahead = first < second
+            first, second = first[ahead], second[ahead]
+        return self.images[first], easy_rows[second]
+
+
+def _ranks(domain: _Domain, evidence: Evidence) -> dict[str, float]:
+    unit, probes = domain.unit, domain.probes
+    ids, gallery = domain.people.identity, domain.people.gallery
     ranks = identification_ranks(unit[probes], ids[probes], unit[gallery], ids[gallery])
     for k in (1, 5):
-        evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, ids[probes], counts)
+        evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, ids[probes], domain.counts)
         evidence.right[f"rank_{k}"] = ranks <= k
     return {f"rank_{k}": float(evidence.drawn[f"rank_{k}"][0]) for k in (1, 5)}
 
 
 def _gallery_roc(
-    unit: np.ndarray,
-    people: _People,
-    probes: np.ndarray,
-    counts: np.ndarray,
-    fars: Sequence[float],
+    domain: _Domain, fars: Sequence[float]
 ) -> tuple[RocCurve, Evidence, list[HardPair]]:
     """Of all cosines of a probe and the gallery's image of anybody."""
-    gallery = people.gallery  # row i is identity i
-    identity = people.identity[probes]
+    unit, probes = domain.unit, domain.probes
+    gallery = domain.people.gallery  # row i is identity i
+    identity = domain.people.identity[probes]
     kept = ImpostorPairs()  # of a row of `probes` and an identity
 
     def impostors() -> Iterator[np.ndarray]:
@@ -250,7 +261,7 @@ def _gallery_roc(
     evidence = pair_evidence(
         scores,
         identity[rows] == others,
-        PairSamples(counts, identity[rows], others, repeats),
+        PairSamples(domain.counts, identity[rows], others, repeats),
         fars,
         rests_on=people_or_pairs(len(gallery), len(scores)),
     )
@@ -260,143 +271,57 @@ def _gallery_roc(
     return roc, evidence, hardest
 
 
-def _genuine_pairs(
-    people: _People, images: np.ndarray, *, unordered: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every pair of an image and an easy image of its identity -> (images[m], easy images[m]).
-
-    With `unordered`, `images` are the easy images themselves, and a pair of two comes once.
-    """
-    first, second = same_identity_pairs(people.identity[images], people.identity[people.easy_rows])
-    if unordered:
-        once = first < second
-        first, second = first[once], second[once]
-    return images[first], people.easy_rows[second]
-
-
-def _some_impostors(
-    people: _People, images: np.ndarray, rng: np.random.Generator, most: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of an image and an easy image of someone else: all, or those of `most` pairs."""
-    drawn = _sample(rng, len(images) * len(people.easy_rows), most)
-    first, second = np.divmod(drawn, len(people.easy_rows))
-    first, second = images[first], people.easy_rows[second]
-    other = people.identity[first] != people.identity[second]
-    return first[other], second[other]
-
-
-def _similarities(
-    unit: np.ndarray,
-    people: _People,
-    images: np.ndarray,
-    positive: np.ndarray,
-    impostors: tuple[np.ndarray, np.ndarray],
-    sums: tuple[np.ndarray, np.ndarray],
-    rng: np.random.Generator,
-    most: int,
-) -> Similarities:
-    """Cosines of genuine pairs and of pairs of an image and an easy image of someone else."""
-    negative_mean, negative_std = _negatives(unit, people, images, sums)
-    return Similarities(
-        positive=positive[_sample(rng, len(positive), most)],
-        negative=pair_cosines(unit, *impostors),
-        positive_mean=float(np.mean(positive)),
-        negative_mean=negative_mean,
-        positive_std=float(np.std(positive)),
-        negative_std=negative_std,
+def _impostor_moments(domain: _Domain) -> ImpostorMoments:
+    """Of all pairs of an image and an easy image of someone else."""
+    unit, people = domain.unit, domain.people
+    ours, easy = (
+        Images(unit[rows], people.identity[rows]) for rows in (domain.images, people.easy_rows)
     )
-
-
-def _sums(people: _People, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sums of `values` of images over each identity."""
-    sums = np.zeros((len(people.count), *values.shape[1:]))
-    np.add.at(sums, people.identity[rows], values)
-    return sums
-
-
-def _negatives(
-    unit: np.ndarray,
-    people: _People,
-    images: np.ndarray,
-    sums: tuple[np.ndarray, np.ndarray],
-) -> tuple[float, float]:
-    """E[S-] and its standard deviation over all pairs without forming one of two people.
-
-    A sum of cosines is the dot product of two sums, a sum of their squares that of two Gram
-    matrices; what one identity adds to either is taken away. `sums` are the images' own and the
-    easy ones' over each identity.
-    """
-    easy_rows, (ours, easy) = people.easy_rows, sums
-    total = ours.sum(axis=0) @ easy.sum(axis=0) - np.sum(ours * easy)
-    squares = np.sum((unit[images].T @ unit[images]) * (unit[easy_rows].T @ unit[easy_rows]))
-    squares -= np.sum(pair_cosines(unit, *_genuine_pairs(people, images, unordered=False)) ** 2)
-    count = len(images) * len(easy_rows) - np.sum(people.count[people.identity[images]])
-    mean = total / count
-    return float(mean), float(np.sqrt(max(0, squares / count - mean**2)))
+    pairs = domain.genuine_pairs(once=False)
+    own = pair_cosines(unit, *pairs)
+    return ImpostorMoments.of(ours, easy, len(people.count), own, people.identity[pairs[0]])
 
 
 def _separations(
-    people: _People,
-    images: np.ndarray,
-    first: np.ndarray,
-    positive: np.ndarray,
-    sums: tuple[np.ndarray, np.ndarray],
-    counts: np.ndarray,
-) -> np.ndarray:
-    """E[S+] - E[S-] of every bootstrap sample `[S + 1]`; `first` are the images of `positive`."""
-    weights, (ours, easy) = counts.astype(np.float64), sums
-    sizes = np.bincount(people.identity[images], minlength=len(people.count))
-    # Pairs of i and j count w_i w_j times: all of them, less those of one identity.
-    total = np.einsum("sd,sd->s", weights @ ours, weights @ easy)
-    total -= np.square(weights) @ np.sum(ours * easy, axis=1)
-    count = (weights @ sizes) * (weights @ people.count)
-    count -= np.square(weights) @ (sizes * people.count)
-    genuine = np.bincount(people.identity[first], minlength=len(people.count))
-    own = _quotient(weights @ _sums(people, first, positive), weights @ genuine)
-    return own - _quotient(total, count)
+    domain: _Domain, first: np.ndarray, positive: np.ndarray, impostors: ImpostorMoments
+) -> dict[str, np.ndarray]:
+    """`separation` and `d_prime` of bootstrap samples; `first` are the images of `positive`."""
+    genuine = genuine_moments(positive, domain.people.identity[first], domain.counts)
+    other = impostors.samples(domain.counts)
+    separation = genuine.mean - other.mean
+    spread = np.sqrt((genuine.variance + other.variance) / 2)
+    return {"separation": separation, "d_prime": quotient(separation, spread)}
 
 
-def _spreads(
-    people: _People,
-    first: np.ndarray,
-    positive: np.ndarray,
-    impostors: tuple[np.ndarray, np.ndarray],
-    similarities: Similarities,
-    counts: np.ndarray,
-) -> np.ndarray:
-    """The root mean variance of S+ and S- of every bootstrap sample `[S + 1]`.
-
-    That of S+ is of all pairs `first`; that of S- is that of all, times what it is in a sample to
-    what it is in the data as they are, both of some of the pairs `impostors`.
-    """
-    weights = counts.astype(np.float64)
-    size = weights @ np.bincount(people.identity[first], minlength=len(people.count))
-    centred = positive - np.mean(positive)
-    mean, square = (
-        _quotient(weights @ _sums(people, first, each), size) for each in (centred, centred**2)
+def _similarities(
+    domain: _Domain, positive: np.ndarray, impostors: ImpostorMoments, most: int
+) -> Similarities:
+    """Cosines of genuine pairs and of pairs of an image and an easy image of someone else."""
+    negative = pair_cosines(domain.unit, *_some_impostors(domain, most))
+    return Similarities(
+        positive=positive[_sample(domain.rng, len(positive), most)],
+        negative=negative,
+        positive_mean=float(np.mean(positive)),
+        negative_mean=impostors.mean,
+        positive_std=float(np.std(positive)),
+        negative_std=float(np.sqrt(impostors.variance)),
     )
-    some = slice(None, None, -(-len(impostors[0]) // _SPREAD_PAIRS))
-    units = (people.identity[side[some]] for side in impostors)
-    blocks = PairSamples(counts, *units).blocks()
-    with np.errstate(invalid="ignore"):  # a sample without any
-        other = np.concatenate([moments(similarities.negative[some], w)[1] for w in blocks])
-    other = _quotient(other * similarities.negative_std**2, np.full(len(other), other[0]))
-    return np.sqrt((np.maximum(square - mean**2, 0) + other) / 2)
 
 
-def _quotient(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Means; NaN, whatever rounding left of the sum, of a sample without a pair."""
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+def _some_impostors(domain: _Domain, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of an image and an easy image of someone else: all, or those of `most` pairs."""
+    identity, easy_rows = domain.people.identity, domain.people.easy_rows
+    while True:  # until there is one: of few pairs all may be genuine
+        drawn = _sample(domain.rng, len(domain.images) * len(easy_rows), most)
+        first, second = np.divmod(drawn, len(easy_rows))
+        first, second = domain.images[first], easy_rows[second]
+        other = identity[first] != identity[second]
+        if other.any():
+            return first[other], second[other]
 
 
 def _verification(
-    unit: np.ndarray,
-    people: _People,
-    pairs: tuple[np.ndarray, np.ndarray],
-    rng: np.random.Generator,
-    most: int,
-    counts: np.ndarray,
-    evidence: Evidence,
+    domain: _Domain, pairs: tuple[np.ndarray, np.ndarray], most: int, evidence: Evidence
 ) -> dict[str, float]:
     """Accuracy over genuine pairs and as many impostors, in folds which share no identity.
 
@@ -404,6 +329,7 @@ def _verification(
     two folds give NaN. Each genuine pair has one impostor pair: its image with an easy image
     drawn from the other identities of its fold.
     """
+    people, rng = domain.people, domain.rng
     drawn = _sample(rng, len(pairs[0]), most)
     first, second = pairs[0][drawn], pairs[1][drawn]
     members = rng.permutation(np.unique(people.identity[first]))
@@ -419,9 +345,12 @@ def _verification(
         here = fold == number
         impostor[here] = _impostors(people, people.identity[first[here]], fold_of == number, rng)
     first, second, fold = np.tile(first, 2), np.concatenate([second, impostor]), np.tile(fold, 2)
-    distances, same = pair_distances(unit, first, second), np.repeat([True, False], len(drawn))
+    distances, same = (
+        pair_distances(domain.unit, first, second),
+        np.repeat([True, False], len(drawn)),
+    )
     accuracy = distance_accuracy(distances, same, folds=fold)
-    samples = PairSamples(counts, people.identity[first], people.identity[second])
+    samples = PairSamples(domain.counts, people.identity[first], people.identity[second])
     evidence.drawn["accuracy"] = accuracy_samples(distances, same, samples, folds=fold)
     evidence.right["accuracy"] = decided_rightly(distances, same, folds=fold)
     return {"pairs": len(first), **accuracy_metrics(accuracy)}

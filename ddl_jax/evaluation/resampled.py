@@ -96,7 +96,7 @@ def _measures(
     """Of scores `[G]`, `[I]`, falling, with weights `[s, G]`, `[s, I]` -> `[s]` each."""
     with np.errstate(invalid="ignore", divide="ignore"):
         far, tar = _curves(genuine, impostor, w_genuine, w_impostor)
-        means, variances = zip(moments(genuine, w_genuine), moments(impostor, w_impostor))
+        means, variances = zip(_moments(genuine, w_genuine), _moments(impostor, w_impostor))
         separation, spread = means[0] - means[1], np.sqrt(sum(variances) / 2)
         found = {
             "eer": equal_error_rates(far, tar),
@@ -129,7 +129,7 @@ def _curves(
     return far / falsely[:, -1:], tar / accepted[:, -1:]
 
 
-def moments(scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance `[s]` of scores `[n]` with weights `[s, n]`."""
     center = np.mean(scores)
     total = np.sum(weights, axis=1)

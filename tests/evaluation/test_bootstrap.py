@@ -108,6 +108,12 @@ def test_intervals_over_identities_cover_and_those_over_pairs_do_not():
         assert found["pairs", name] < found["identities", name], name
 
 
+def test_intervals_of_a_domain_cover():
+    tries = list(coverage.held_of_domain(people=50, tries=50, samples=100))
+    for name in ("separation", "d_prime"):
+        assert 42 <= sum(one[name] for one in tries) <= 50, name
+
+
 def test_rank_intervals_cover():
     rng = np.random.default_rng(1)
     covered = 0

@@ -214,24 +214,46 @@ def test_bounds_are_those_of_copied_people():
         copies = PairSamples(counts, pairs.first - 100, pairs.second - 100)
         found = verification_samples(pairs.scores, pairs.genuine, copies, ())
         drawn.append(found["separation"])
-        spread = found["d_prime"]
     metrics = results["dark"].metrics
-    of_dark = (("separation", drawn[1]), ("gap", drawn[0] - drawn[1]), ("d_prime", spread))
-    for name, values in of_dark:
+    for name, values in (("separation", drawn[1]), ("gap", drawn[0] - drawn[1])):
         expected = interval(values)
         assert metrics[name] == pytest.approx(expected.value)
         assert metrics[f"{name}_low"] == pytest.approx(expected.low)
         assert metrics[f"{name}_high"] == pytest.approx(expected.high)
-    # Of some of the impostor pairs the spread is not exact, and the bounds hardly differ.
-    fewer = domain_protocol(
-        embeddings, labels, domains, easy="easy", samples=300, max_similarities=1000
-    )["dark"].metrics
-    width = metrics["d_prime_high"] - metrics["d_prime_low"]
-    for end in ("_low", "", "_high"):
-        assert fewer[f"d_prime{end}"] == pytest.approx(metrics[f"d_prime{end}"], abs=0.1 * width)
     for k in (1, 5):
         low, value, high = (metrics[f"rank_{k}{end}"] for end in ("_low", "", "_high"))
         assert low < value < high
+
+
+@pytest.mark.parametrize("level", [0.8, 3.0])
+def test_bounds_of_d_prime_are_those_of_copied_people_nearly(level):
+    # 115,200 impostor pairs, of which none is left out.
+    data = embeddings, labels, domains = faces(people=60, easy=8, hard=4, noise=(0.6, level))
+    results = domain_protocol(*data, easy="easy", samples=300, max_similarities=1000)
+    pairs = AllPairs.of(
+        embeddings, labels, *(np.flatnonzero(domains == d) for d in domains[[-1, 0]])
+    )
+    copies = PairSamples(identity_samples(60, 300), pairs.first - 100, pairs.second - 100)
+    expected = interval(verification_samples(pairs.scores, pairs.genuine, copies, ())["d_prime"])
+    metrics = results["hazy"].metrics
+    width = expected.high - expected.low
+    assert metrics["d_prime"] == pytest.approx(expected.value)
+    assert metrics["d_prime_high"] - metrics["d_prime_low"] == pytest.approx(width, rel=0.06)
+    for end in ("low", "high"):
+        assert metrics[f"d_prime_{end}"] == pytest.approx(getattr(expected, end), abs=0.06 * width)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_picture_of_few_similarities_has_both_kinds(most):
+    for seed in range(5):
+        results = domain_protocol(
+            *faces(people=3), easy="easy", seed=seed, samples=10, max_similarities=most
+        )
+        for result in results.values():
+            assert 1 <= len(result.similarities.negative) <= most
+            assert len(result.similarities.positive) == most
+    with pytest.raises(ValueError, match="max_similarities=0: give 1 or more"):
+        domain_protocol(*faces(people=3), easy="easy", max_similarities=0)
 
 
 def test_two_people_have_values_and_no_bounds():
