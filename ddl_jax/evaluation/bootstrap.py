@@ -27,6 +27,7 @@ _WEIGHTS_AT_ONCE = 300_000  # 2.4 MB an array, which stays in a processor's cach
 _LEAST_KNOWN = 0.95
 _LEAST_DEVIATION = 1e-3  # of a difference, in its own size; below it is rounding
 _MOST_UNITS = 20_000  # of a list that does not say who is who
+_MOST_KEPT = 40_000_000  # counts of a byte, of samples that are kept to be drawn once
 
 
 class Interval(NamedTuple):
@@ -50,15 +51,18 @@ def identity_samples(identities: int, samples: int = 1000, *, seed: int = 0) -> 
     """Bootstrap counts `[samples + 1, identities]`; row 0 is the data as they are, all ones."""
     if identities < 1 or samples < 1:
         raise ValueError(f"{samples} samples of {identities} identities: give 1 or more of both")
-    drawn = _drawn(identities, samples, seed).astype(np.int64)
+    draw = _drawn_once if identities * samples <= _MOST_KEPT else _drawn
+    drawn = draw(identities, samples, seed).astype(np.int64)
     return np.concatenate([np.ones((1, identities), np.int64), drawn])
 
 
-@functools.lru_cache(maxsize=16)  # the evaluations of a run draw the same ones; 40 MB at most each
 def _drawn(identities: int, samples: int, seed: int) -> np.ndarray:
     shares = np.full(identities, 1 / identities)
     drawn = np.random.default_rng(seed).multinomial(identities, shares, samples)
     return drawn.astype(np.uint8 if drawn.max() < 256 else np.int64)
+
+
+_drawn_once = functools.lru_cache(maxsize=16)(_drawn)  # a run's evaluations draw the same ones
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> Interval:

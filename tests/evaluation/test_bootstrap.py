@@ -1,11 +1,14 @@
 """Bootstrap samples: what they draw, what intervals of them say, and how often they are right."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from benchmarks import coverage
 from ddl_jax.evaluation import (
     PairSamples,
+    bootstrap,
     difference,
     identity_samples,
     interval,
@@ -20,6 +23,24 @@ def test_samples_draw_as_many_identities_as_there_are():
     np.testing.assert_array_equal(samples, identity_samples(50, 2000))
     with pytest.raises(ValueError, match="0 samples"):
         identity_samples(50, 0)
+
+
+def test_samples_of_very_many_people_are_not_kept(monkeypatch):
+    people = 1_000_003  # nobody else's
+    with monkeypatch.context() as patch:
+        patch.setattr(bootstrap, "_MOST_KEPT", people - 1)
+        large = _memory_of(lambda: identity_samples(people, 1))
+    assert large < people / 10
+    assert _memory_of(lambda: identity_samples(people, 1)) > people / 2
+
+
+def _memory_of(make):
+    """Bytes that are still held when what was made is given back."""
+    tracemalloc.start()
+    make()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return held
 
 
 def test_interval_is_the_middle_of_the_samples():
