@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddl_jax.evaluation.bootstrap import PairSamples, identity_samples, share_samples
-from ddl_jax.evaluation.evidence import Evidence, pair_evidence, people_or_pairs
+from ddl_jax.evaluation.evidence import pair_evidence, people_or_pairs
 from ddl_jax.evaluation.hardest import hardest_pairs
 from ddl_jax.evaluation.identification import identification_ranks
 from ddl_jax.evaluation.impostors import ImpostorPairs
@@ -69,18 +69,23 @@ def closed_set(
     genuine = sides.cosines(*mates)
     roc, kept = _roc(sides, genuine)
     similarities = _similarities(sides, genuine, roc.impostor_count)
+    people = _People.of(sides.probe_ids, samples)
     metrics = {
         "probes": len(sides.probe),
         "gallery": len(sides.gallery),
-        "identities": len(np.unique(sides.probe_ids)),
+        "identities": len(people.ids),
         **{f"rank_{k}": float(np.mean(ranks <= k)) for k in ks},
         **roc_metrics(roc, fars),
         **separation_metrics(similarities),
     }
     scores, *rows, repeats = kept.with_genuine(genuine, *mates)
     is_genuine = np.arange(len(scores)) < len(genuine)
-    evidence = _evidence(sides, scores, is_genuine, rows, repeats, fars, samples)
-    _add_ranks(evidence, sides, ranks, ks, samples)
+    pairs = people.of_pairs(rows[0], sides.gallery_ids[rows[1]], repeats)
+    rests_on = people_or_pairs(len(people.ids), len(scores))
+    evidence = pair_evidence(scores, is_genuine, pairs, fars, rests_on=rests_on)
+    for k in ks:
+        evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, people.who, people.counts)
+        evidence.right[f"rank_{k}"] = ranks <= k
     first, second = rows[0], len(sides.probe) + rows[1]
     if images is not None:
         first, second = np.asarray(images)[first], np.asarray(images)[second]
@@ -102,6 +107,29 @@ class _Sides(NamedTuple):
         return pair_cosines(
             np.concatenate([self.probe, self.gallery]), rows, len(self.probe) + columns
         )
+
+
+class _People(NamedTuple):
+    """Those of the probes, who are resampled."""
+
+    ids: np.ndarray  # [I], ascending
+    who: np.ndarray  # [P], of the probes
+    counts: np.ndarray  # [S + 1, I]
+
+    @classmethod
+    def of(cls, probe_ids: np.ndarray, samples: int) -> _People:
+        ids, who = np.unique(probe_ids, return_inverse=True)
+        return cls(ids, who, identity_samples(len(ids), samples))
+
+    def of_pairs(
+        self, probes: np.ndarray, gallery_ids: np.ndarray, repeats: np.ndarray
+    ) -> PairSamples:
+        """Of pairs of a probe, by number, and a gallery row, by its identity."""
+        place = np.minimum(np.searchsorted(self.ids, gallery_ids), len(self.ids) - 1)
+        # A distractor, the last, counts once in every sample.
+        whose = np.where(self.ids[place] == gallery_ids, place, len(self.ids))
+        counts = np.pad(self.counts, ((0, 0), (0, 1)), constant_values=1)
+        return PairSamples(counts, self.who[probes], whose, repeats)
 
 
 def _roc(sides: _Sides, genuine: np.ndarray) -> tuple[RocCurve, ImpostorPairs]:
@@ -136,37 +164,6 @@ def _similarities(sides: _Sides, genuine: np.ndarray, impostors: int) -> Similar
         positive_std=float(np.std(genuine)),
         negative_std=float(np.sqrt(max(squares / impostors - mean**2, 0.0))),
     )
-
-
-def _evidence(
-    sides: _Sides,
-    scores: np.ndarray,
-    genuine: np.ndarray,
-    rows: Sequence[np.ndarray],
-    repeats: np.ndarray,
-    fars: Sequence[float],
-    samples: int,
-) -> Evidence:
-    people, who = np.unique(sides.probe_ids, return_inverse=True)
-    place = np.minimum(np.searchsorted(people, sides.gallery_ids), len(people) - 1)
-    # A distractor: the last.
-    whose = np.where(people[place] == sides.gallery_ids, place, len(people))
-    counts = identity_samples(len(people), samples)
-    once = np.ones((len(counts), 1), counts.dtype)
-    counts = np.concatenate([counts, once], axis=1)
-    pairs = PairSamples(counts, who[rows[0]], whose[rows[1]], repeats)
-    rests_on = people_or_pairs(len(people), len(scores))
-    return pair_evidence(scores, genuine, pairs, fars, rests_on=rests_on)
-
-
-def _add_ranks(
-    evidence: Evidence, sides: _Sides, ranks: np.ndarray, ks: Sequence[int], samples: int
-) -> None:
-    people, who = np.unique(sides.probe_ids, return_inverse=True)
-    counts = identity_samples(len(people), samples)
-    for k in ks:
-        evidence.drawn[f"rank_{k}"] = share_samples(ranks <= k, who, counts)
-        evidence.right[f"rank_{k}"] = ranks <= k
 
 
 def _some_impostors(sides: _Sides) -> np.ndarray:
