@@ -6,7 +6,8 @@ identity add to either is taken away.
 
 In a bootstrap sample the means are exact, and so is the variance of the genuine pairs. That of the
 impostor pairs would need the squares of every pair of identities; it is taken as what each identity
-of either side adds to it, over all its pairs: the first order in the counts.
+of either side adds to it, over all its pairs: the first order in the counts. What is of the pair
+alone then has twice its variance, not three times as in samples of every pair.
 """
 
 from __future__ import annotations
