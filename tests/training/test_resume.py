@@ -182,7 +182,7 @@ def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before(
 
 @pytest.mark.long
 def test_thirty_kills_change_no_bit(faces, cache, tmp_path):
-    whole, workdir, steps = tmp_path / "whole", tmp_path / "killed", 600
+    whole, workdir, steps = tmp_path / "whole", tmp_path / "killed", 300
     finish(start(command(whole, faces, steps=steps), cache))
     kill_and_restart(30, 1, faces, cache, workdir, steps)
     assert_same(read_state(workdir, steps), read_state(whole, steps))
