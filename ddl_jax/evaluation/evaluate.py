@@ -279,7 +279,8 @@ def latest_evaluation(workdir: epath.PathLike, name: str = "") -> epath.Path:
     if not done:
         which, option = (f" {name!r}", f" --name={name}") if name else ("", "")
         raise UserError(
-            f"{workdir} has no evaluation{which}; run eval.py --workdir={workdir}{option} first"
+            f"{workdir} has no evaluation{which}; run eval.py --workdir={workdir}{option} first, "
+            "with the same settings of config.evaluation"
         )
     return evaluation_directory(workdir, max(done), name)
 

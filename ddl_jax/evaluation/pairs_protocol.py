@@ -166,9 +166,10 @@ def read_pairs(path: epath.PathLike) -> PairsList:
         lines.append(where)
     folds = {pair["fold"] for pair in pairs}
     if len(pairs) < 10 or (has_folds and len(folds) < 2):
+        found = f"{len(pairs)} pairs" + (f" in {len(folds)} folds" if has_folds else "")
         raise UserError(
-            f"{path}: {len(pairs)} pairs in {len(folds)} folds: give at least 10 pairs, and at "
-            "least 2 folds or no column fold"
+            f"{path}: {found}: give at least 10 pairs, and in a column fold, if there is one, at "
+            "least 2 folds"
         )
     if len({pair["same"] for pair in pairs}) < 2:
         raise UserError(f"{path}: same is {pairs[0]['same']:d} on every line: add the other kind")

@@ -365,6 +365,7 @@ def _settings(plan: Plan, batch: config_lib.Batch, out: epath.Path) -> str:
     default = vars(config_lib.Data())
     given = {f"data.{name}": value for name, value in vars(data).items() if value != default[name]}
     given |= {
+        "data.domain_rules": (),  # of a config that has some: the index file says it all
         "batch.kind": "ddl",
         "batch.domains": batch.domains,
         "batch.pairs": batch.pairs,

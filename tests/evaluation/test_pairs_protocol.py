@@ -95,6 +95,7 @@ def test_refuses_a_bad_row_by_its_line(tmp_path, row, message):
         (ROWS, "fold,a,b,same", "line 1: no column 'first', only fold,a,b,same"),
         (ROWS[:4], "fold,first,second,same", "4 pairs in 2 folds"),
         (ROWS[::2] * 2, "fold,first,second,same", "12 pairs in 1 folds"),
+        ([row[2:] for row in ROWS[:4]], "first,second,same", "csv: 4 pairs: give at least 10"),
         ([row[:-1] + "1" for row in ROWS], "fold,first,second,same", "same is 1 on every line"),
     ],
 )

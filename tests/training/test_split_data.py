@@ -65,6 +65,7 @@ def test_a_split_is_measured_and_trains(here, capsys):
         "    model = Model('iresnet_tiny', embedding_size=16, input_size=(32, 32))\n"
         "    config = Config(batch_size=8, devices=1, model=model)\n"
         "    config.evaluation.every = -1\n"
+        "    config.data.domain_rules = ('*/frontal/*=easy', '*/profile/*=hard')\n"
         "    return config\n"
     )
     arguments = ["train.py", f"--config={here}/any.py", f"--workdir={here}/trained", *settings]

@@ -24,9 +24,9 @@ from ddl_jax.evaluation.protocols.protocol import PairRows, Protocol, check_rows
 from ddl_jax.evaluation.result import ProtocolResult
 from ddl_jax.interop import read_verification_bin
 
-RULE = (
-    "10 folds; same person where the squared L2 distance of unit embeddings is below the threshold "
-    "of the grid 0, .01, ..., 3.99 that is best on the other nine, the first of equals"
+_RULE = (
+    "same person where the squared L2 distance of unit embeddings is below the threshold of the "
+    "grid 0, .01, ..., 3.99 that is best on the other folds, the first of equals"
 )
 SUFFIXES = (".bin", ".txt", ".csv")
 
@@ -136,7 +136,7 @@ def _protocol(
     card = {
         "pairs": f"{len(pairs.same)}, {genuine} of them genuine, of {len(images)} images",
         **card,
-        "accuracy": RULE,
+        "accuracy": f"{len(np.unique(fold))} folds; {_RULE}",
         "FAR": "TAR at FAR <= target, over all pairs together",
         "error bars": "over pairs, as nobody says who is who: too narrow where people come in "
         "several pairs"

@@ -57,6 +57,7 @@ def test_lfws_list_has_the_numbers_of_the_same_pairs_in_a_bin(tmp_path):
                 vectors[f"Ann_{fold}_{k}_000{n}.jpg"] = person + 0.9 * rng.normal(size=8)
     protocol = _open(f"lfw={path}@{tmp_path / 'lfw'}")
     assert len(protocol.images) == 60 and protocol.card["folds"] == "published"
+    assert protocol.card["accuracy"].startswith("10 folds; ")
     result = protocol.evaluate(rows_of(protocol, vectors))["lfw"]
 
     order, same = [], []
@@ -129,13 +130,14 @@ def test_calfw_and_cplfw_have_two_lines_a_pair(tmp_path, label, folds):
 
 
 def test_a_csv_of_pairs_beside_a_folder(tmp_path):
-    rows = [f"a{n}.png,b{n}.png,{n % 2}" for n in range(20)]
-    (tmp_path / "mine.csv").write_text("\n".join(["first,second,same", *rows]))
+    rows = [f"a{n}.png,b{n}.png,{n % 2},{n // 4}" for n in range(20)]
+    (tmp_path / "mine.csv").write_text("\n".join(["first,second,same,fold", *rows]))
     write_names(tmp_path / "faces", [f"{kind}{n}.png" for n in range(20) for kind in "ab"])
     protocol = _open(f"mine={tmp_path / 'mine.csv'}@{tmp_path / 'faces'}")
     vectors = {f"a{n}.png": [1.0, 0.0] for n in range(20)}
     vectors |= {f"b{n}.png": directions(0 if n % 2 else 90)[0] for n in range(20)}
     assert protocol.evaluate(rows_of(protocol, vectors))["mine"].metrics["accuracy"] == 1.0
+    assert protocol.card["accuracy"].startswith("5 folds; ")
 
 
 def test_the_data_hash_is_that_of_list_and_images(tmp_path):
