@@ -19,6 +19,7 @@ from ddl_jax.evaluation.similarity import Similarities
 # A gap that surely is smaller is not worth distilling: a quarter of the one that the paper closes
 # on SCface, 0.52 - 0.31 (its Fig. 1).
 WORTH = 0.05
+_FEW = 50  # people: of fewer, bootstrap intervals miss the truth too often; docs/metrics.md
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +59,13 @@ class DomainGap:
             word = f"not worth distilling, the gap is below {WORTH}"
         else:
             word = f"doubtful, the gap may be below {WORTH}"
+        few = "; of so few the interval is too narrow" if self.shared < _FEW else ""
         return (
             f"{word}: E[S+] - E[S-] is {self.easy:.3f} in the easy domain and {self.hard:.3f} "
             f"here, a gap of {self.gap:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}); "
             f"KL(easy||hard) is {self.positive_divergence:.3f} of genuine and "
             f"{self.negative_divergence:.3f} of impostor similarities; {self.shared} identities "
-            "have images of both"
+            f"have images of both{few}"
         )
 
 
