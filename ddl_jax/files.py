@@ -12,6 +12,17 @@ from etils import epath
 from ddl_jax.errors import UserError
 
 
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether a path is in a bucket (`gs://`)."""
+    return "://" in os.fspath(path)
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The path from the root; epath's own `resolve` puts this process's folder before `gs://`."""
+    path = epath.Path(path)
+    return path if is_remote(path) else path.resolve()
+
+
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
     """Gives a path beside `path` to write to; what stands there takes its place at the end.
@@ -37,6 +48,9 @@ def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
 
 def write_atomically(path: epath.PathLike, content: bytes) -> None:
     """Writes `path` as a whole, and makes its folder; see `replacing`."""
+    if is_remote(path):  # an object is there as a whole or not at all
+        epath.Path(path).write_bytes(content)
+        return
     epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(content)
@@ -48,7 +62,7 @@ def check_local(path: epath.PathLike) -> None:
     Raises:
       UserError: `path` is in a bucket.
     """
-    if "://" in os.fspath(path):
+    if is_remote(path):
         raise UserError(
             f"{os.fspath(path)}: a data set is packed on a local disk only; make it in a local "
             "folder and copy that (gcloud storage cp -r FOLDER gs://BUCKET/)"

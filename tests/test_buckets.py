@@ -4,6 +4,8 @@ Like a bucket it has no folders without files, and its files do not grow. Arrays
 by a client of its own, have no part in it.
 """
 
+import os
+
 import orbax.checkpoint as ocp
 import pytest
 import tensorboardX
@@ -14,6 +16,7 @@ from ddl_jax.config import Data, Synthetic
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.prepare import target
 from ddl_jax.errors import UserError
+from ddl_jax.files import absolute, write_atomically
 from ddl_jax.training.checkpoint import Checkpoints
 from ddl_jax.training.metrics import MetricWriter, read_metrics
 
@@ -77,6 +80,14 @@ def test_a_log_that_cannot_be_sent_ends_the_run(bucket, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="^the log of gs://bucket/run .* the network is gone; "):
         with writer:
             pass
+
+
+def test_a_file_is_written_at_once_and_paths_stay_in_the_bucket(bucket):
+    write_atomically(bucket / "run/a", b"one")
+    write_atomically(bucket / "run/a", b"two")
+    assert [(p.name, p.read_bytes()) for p in (bucket / "run").iterdir()] == [("a", b"two")]
+    assert str(absolute("gs://bucket/run")) == "gs://bucket/run"
+    assert str(absolute("other/../run")) == f"{os.getcwd()}/run"
 
 
 class _Manager:

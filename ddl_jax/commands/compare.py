@@ -67,7 +67,7 @@ def _compare(runs: Sequence[str], name: str, out: str) -> str:
 
 def _columns(runs: Sequence[str]) -> list[str]:
     """The runs' names: the last parts of their paths, or as much of these as tells them apart."""
-    parts = [epath.Path(run).resolve().parts for run in runs]
+    parts = [files.absolute(run).parts for run in runs]
     if len(set(parts)) < len(parts):
         raise UserError("a run is given twice; give different ones")
     for depth in range(1, max(map(len, parts)) + 1):

@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import is_remote
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def stamp(path: str, name: str | None = None) -> tuple[str, int, int]:
       UserError: there is no such file.
     """
     try:
-        if "://" in path:
+        if is_remote(path):
             found = epath.Path(path).stat()
             return name or path, found.length, int(found.mtime * 1e9)
         facts = os.stat(path)
@@ -225,4 +226,4 @@ def _places(folder: str) -> list[pathlib.Path]:
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     apart = hashlib.sha256(os.path.realpath(folder).encode()).hexdigest()[:8]
     cache = home / "ddl_jax" / f"data-{apart}"
-    return [cache] if "://" in folder else [pathlib.Path(folder) / ".ddl_jax", cache]
+    return [cache] if is_remote(folder) else [pathlib.Path(folder) / ".ddl_jax", cache]

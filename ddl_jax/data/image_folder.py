@@ -15,6 +15,7 @@ from ddl_jax.data.exclude import left_out
 from ddl_jax.data.scan import Entry
 from ddl_jax.data.source import chosen_identities, natural_key
 from ddl_jax.errors import UserError
+from ddl_jax.files import is_remote
 
 _log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def _walk(
 
 def _entries(folder: str) -> Iterator[tuple[str, bool]]:
     """What is in a folder, and whether it is one itself."""
-    if "://" in folder:
+    if is_remote(folder):
         yield from ((entry.name, entry.is_dir()) for entry in epath.Path(folder).iterdir())
         return
     with os.scandir(folder) as found:  # knows the kind of every entry but links without asking

@@ -12,6 +12,7 @@ from ddl_jax.data.source import Source, natural_key
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.images import Images
 from ddl_jax.evaluation.protocols.images import EncodedImages, ImageFiles, JoinedImages
+from ddl_jax.files import is_remote
 from ddl_jax.interop import read_verification_bin
 
 
@@ -60,7 +61,7 @@ def images_at(path: str) -> NamedImages:
         names = np.array([f"{place.name} image {number}" for number in range(len(encoded))])
         return NamedImages(images, {"name": names, "same": np.repeat(same, 2)}, names.tolist())
     if not place.is_dir():
-        root, name = ("", path) if "://" not in path else (os.fspath(place.parent), place.name)
+        root, name = (os.fspath(place.parent), place.name) if is_remote(path) else ("", path)
         return NamedImages(ImageFiles(root, [name]), {"name": np.array([name])}, [path])
     names = find_images(path)
     if not names:

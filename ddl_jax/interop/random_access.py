@@ -7,6 +7,7 @@ import weakref
 from etils import epath
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import is_remote
 
 
 class RandomAccessFile:
@@ -51,7 +52,7 @@ class RandomAccessFile:
     def _open(self):
         with self._lock:
             if self._file is None:
-                if "://" in self.path:
+                if is_remote(self.path):
                     self._file = epath.Path(self.path).open("rb")
                 else:
                     self._file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))

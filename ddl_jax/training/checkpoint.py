@@ -18,6 +18,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from ddl_jax import config as config_lib
 from ddl_jax import parallel
 from ddl_jax.errors import UserError
+from ddl_jax.files import absolute
 from ddl_jax.models import ModelCard
 from ddl_jax.training.preservation import preservation
 from ddl_jax.training.state import TrainState, init_backbone, make_module
@@ -89,9 +90,7 @@ class Checkpoints:
         *,
         read_only: bool = False,
     ):
-        directory = epath.Path(workdir) / "checkpoints"
-        # Orbax wants absolute paths; epath's resolve would put this process's folder before gs://.
-        self._directory = directory if directory.is_absolute() else directory.resolve()
+        self._directory = absolute(epath.Path(workdir) / "checkpoints")  # as Orbax wants it
         with _errors_only() if read_only else contextlib.nullcontext():
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=preservation(workdir, settings or config_lib.Checkpoint()),

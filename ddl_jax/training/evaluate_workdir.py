@@ -21,6 +21,7 @@ from ddl_jax.evaluation.evaluate import (
     report,
     write_evaluation,
 )
+from ddl_jax.files import absolute
 from ddl_jax.training import identities
 from ddl_jax.training.checkpoint import Checkpoints, load_checkpoint, newest_step, read_config
 from ddl_jax.training.metrics import read_metrics
@@ -96,4 +97,4 @@ def _seen(workdir: epath.PathLike, config: Config, data: EvaluationData) -> int:
 
 def _column(workdir: epath.PathLike) -> str:
     """The name of a run in tables: its folder's."""
-    return epath.Path(workdir).resolve().name
+    return absolute(workdir).name

@@ -9,7 +9,7 @@ from etils import epath
 
 from ddl_jax.config import Data, Synthetic
 from ddl_jax.data.source import RecordIndex
-from ddl_jax.files import write_atomically
+from ddl_jax.files import is_remote, write_atomically
 from ddl_jax.training.checkpoint import config_path, read_config
 
 
@@ -28,7 +28,7 @@ class Known(NamedTuple):
 def _place(data: Data, synthetic: Synthetic) -> tuple[str, ...]:
     if data.source == "synthetic_faces":
         return data.source, str(synthetic.seed)  # made of it, wherever the pictures are kept
-    remote = "://" in data.path
+    remote = is_remote(data.path)
     return data.source, data.path.rstrip("/") if remote else os.path.realpath(data.path)
 
 

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ import tqdm
 from etils import epath
 
 from ddl_jax.errors import UserError
-from ddl_jax.files import write_atomically
+from ddl_jax.files import is_remote, write_atomically
 
 _SIMILARITY_BINS = np.linspace(-1.0, 1.0, 51)  # the same at every step, so that they compare
 
@@ -46,12 +45,12 @@ class MetricWriter:
         if not active:
             return
         # A bucket takes a while, and its objects cannot grow: they are sent anew, beside training.
-        remote = "://" in os.fspath(workdir)
-        self._sender = concurrent.futures.ThreadPoolExecutor(1) if remote else None
+        self._sender = concurrent.futures.ThreadPoolExecutor(1) if is_remote(workdir) else None
         self._sent: list[concurrent.futures.Future[None]] = []
         self._path = workdir / "metrics.jsonl"
-        self._lines = [json.dumps(row) + "\n" for row in read_metrics(workdir, up_to=step)]
-        self._write_lines()
+        rows = read_metrics(workdir, up_to=step)
+        self._text = "".join(json.dumps(row) + "\n" for row in rows)  # a bucket's grows
+        write_atomically(self._path, self._text.encode())
         # purge_step makes TensorBoard forget what is done again.
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
@@ -78,8 +77,8 @@ class MetricWriter:
     ) -> None:
         line = json.dumps({"step": step, **metrics}) + "\n"
         if self._sender is not None:
-            self._lines.append(line)
-            self._path.write_text("".join(self._lines))  # whole or not at all, there
+            self._text += line
+            write_atomically(self._path, self._text.encode())
         else:
             with self._path.open("a") as file:
                 file.write(line)
@@ -89,9 +88,6 @@ class MetricWriter:
             if len(values := values[np.isfinite(values)]):
                 self._board.add_histogram(name, values, step, bins=_SIMILARITY_BINS)
         self._board.flush()
-
-    def _write_lines(self) -> None:
-        write_atomically(self._path, "".join(self._lines).encode())
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

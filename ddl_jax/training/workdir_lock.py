@@ -10,6 +10,7 @@ from typing import IO
 from etils import epath
 
 from ddl_jax.errors import UserError
+from ddl_jax.files import is_remote
 
 
 @contextlib.contextmanager
@@ -46,10 +47,9 @@ def only_run_of(workdir: epath.Path) -> Iterator[None]:
 
 def _open(workdir: epath.Path) -> IO[str] | None:
     """The lock's file; None where it cannot be written or is in a bucket."""
-    place = os.fspath(workdir)
-    if "://" in place:
+    if is_remote(workdir):
         return None
     try:
-        return open(os.path.join(place, ".lock"), "a+")
+        return open(os.path.join(workdir, ".lock"), "a+")
     except OSError:  # whoever writes a file of the run will say what is wrong
         return None
