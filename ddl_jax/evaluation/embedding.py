@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ddl_jax import parallel
 from ddl_jax.data.alignment import align
 from ddl_jax.data.decode import decode_image, fit
+from ddl_jax.data.worker_pool import available_cores
 from ddl_jax.errors import UserError
 from ddl_jax.evaluation.embedding_cache import EmbeddingCache
 from ddl_jax.evaluation.images import Images
@@ -131,4 +132,6 @@ def _batches(
         for row in range(share)
     ]
     pixels = grain.MapDataset.source(numbers).map(read).batch(share)
-    return iter(pixels.to_iter_dataset(grain.ReadOptions(num_threads=4)))
+    # By default 500 batches would wait in memory for a network that is slower than decoding.
+    threads = available_cores()
+    return iter(pixels.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=threads)))
