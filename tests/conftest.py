@@ -12,7 +12,11 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 _FIRST = "PYTEST_XDIST_WORKER" not in os.environ
 if _FIRST:
     _PLACE = tempfile.mkdtemp(prefix="ddl_jax-tests-")
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": _PLACE, "XDG_CACHE_HOME": f"{_PLACE}/home"}
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": _PLACE,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "XDG_CACHE_HOME": f"{_PLACE}/home",
+    }
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -25,12 +29,13 @@ flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture(scope="module")
-def quick_compilation():
-    """For whole runs and steps: half the time, as XLA leaves out what makes programs fast.
+def quick_compilation(request):
+    """For whole runs, steps and networks: XLA leaves out what makes programs fast.
 
-    The losses, backbones, PyTorch's ten steps and runs that are killed compile as users do.
+    In `make test` alone, where it halves their time; `make test-all` compiles all as users do.
+    Everywhere the losses, PyTorch's ten steps and runs that are killed are compiled so.
     """
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", request.config.option.markexpr != "")
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 

@@ -39,7 +39,14 @@ _QUICK = ["--people=2", "--batch=8", "--batches=50", "--workers=1", "--rounds=1"
     "name, arguments, told",
     [
         ("data", ["--source=tfds", *_QUICK], "| mirrored | worker processes | ours |"),
-        ("data", ["--source=recordio", *_QUICK], "| mirrored, resize:12..32 | threads | ours |"),
+        pytest.param(
+            *(
+                "data",
+                ["--source=recordio", *_QUICK],
+                "| mirrored, resize:12..32 | threads | ours |",
+            ),
+            marks=pytest.mark.long,
+        ),
         ("prepare", ["--images=20", "--workers=1", "--landmarks"], "1 processes: "),
         ("coverage", ["--people=10", "--tries=2", "--samples=20"], "d_prime = "),
         pytest.param(

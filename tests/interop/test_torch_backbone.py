@@ -29,6 +29,8 @@ from ddl_jax.interop.torch_origin import find_origin, network_of
 from ddl_jax.models import create_backbone
 from tests.random_values import random_values
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 

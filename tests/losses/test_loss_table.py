@@ -119,7 +119,10 @@ def _value_and_gradients(loss: Loss):
     return value_and_gradients
 
 
-@pytest.mark.parametrize(("dtype", "written"), [(jnp.bfloat16, "bf16"), (jnp.float16, "f16")])
+@pytest.mark.parametrize(
+    ("dtype", "written"),
+    [(jnp.bfloat16, "bf16"), pytest.param(jnp.float16, "f16", marks=pytest.mark.long)],
+)
 @pytest.mark.parametrize(**by_name)
 def test_half_precision_is_widened_before_anything_else(loss: Loss, dtype, written: str):
     lowered = jax.jit(_value_and_gradients(loss)).lower(*cast(random_inputs(loss), dtype))

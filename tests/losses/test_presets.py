@@ -7,7 +7,7 @@ import pytest
 
 from ddl_jax import losses
 
-from .test_sharded import _assert_replicated, _assert_rows, _by_map, _of_global_batch, _on_devices
+from .test_sharded import _assert_replicated, _assert_rows, _of_global_batch, _on_devices
 
 _B, _D = 16, 6
 _RNG = np.random.default_rng(0)
@@ -113,8 +113,15 @@ def _everything(axis_name, preset):
     return everything
 
 
-@_by_map
-@pytest.mark.parametrize("times", [False, True], ids=["global", "as released"])
+@pytest.mark.parametrize(
+    ("mapping", "times"),
+    [
+        ("shard_map", False),
+        ("pmap", True),
+        pytest.param("shard_map", True, marks=pytest.mark.long),
+        pytest.param("pmap", False, marks=pytest.mark.long),
+    ],
+)
 def test_tface_on_many_devices(mapping: str, times: bool):
     preset = losses.distillation_preset("tface")._replace(gradient_times_devices=times)
     found, gradient = jax.jit(_everything(None, preset))(_FACES, _LABELS)

@@ -13,6 +13,8 @@ from ddl_jax.models import BACKBONES, create_backbone
 from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # Of the PyTorch originals, requires_grad or not: the last 512 are the fixed scale of `features`.
 TORCH_PARAMETERS = {
     "iresnet18": 24_025_600,

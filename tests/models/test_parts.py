@@ -11,6 +11,8 @@ from ddl_jax.models import BACKBONES, backbone_parts, create_backbone, is_batch_
 from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 STAGES = {"mobilefacenet": 5, "mobilefacenet_relu6": 5, "mbf": 6, "mbf_large": 7}
 SMALL = {
     "iresnet": IResNet(depths=(1, 2), widths=(4, 8), stem_width=4, embedding_size=16),

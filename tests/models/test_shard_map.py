@@ -10,6 +10,8 @@ from ddl_jax.models.iresnet import IResNet
 from ddl_jax.models.mobilefacenet import MobileFaceNet, Stage
 from tests.random_values import random_values
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 IMAGES = jnp.float32(np.random.default_rng(0).normal(size=(16, 16, 12, 3)))
 
 

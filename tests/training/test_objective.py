@@ -18,6 +18,8 @@ from ddl_jax.training.objective import (
     softmax_columns,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DDL = Batch(kind="ddl", domains=("easy", "dark"))
 
 

@@ -17,7 +17,7 @@ from ddl_jax.training.checkpoint import Checkpoints
 from ddl_jax.training.metrics import read_metrics
 from tests.programs import start_program
 
-STEPS = 60  # a killed run dies three times before
+STEPS = 36  # a killed run dies three times before
 
 
 def command(workdir, faces, **changes):

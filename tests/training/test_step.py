@@ -114,7 +114,7 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(trainer):
     assert seen[-1] < 0.8 * seen[0]
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_micro_batches_are_one_batch_but_for_batch_norm(trainer, kind, devices):
     options = {"model__batch_norm": "frozen", "devices": devices}
     wanted, wanted_metrics = trainer(kind, **options).run(2)
@@ -234,7 +234,8 @@ def test_dropout_draws_anew_every_step_and_again_in_another_run(trainer):
     assert max(losses_of_a_batch(0.0)) == pytest.approx(min(losses_of_a_batch(0.0)), rel=1e-6)
 
 
-@pytest.mark.parametrize("parallelism", ["shard_map", pytest.param("pmap", marks=pytest.mark.long)])
+@pytest.mark.long  # in `make test` tests/models/test_shard_map.py has its gradient
+@pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])
 def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism):
     # Its depthwise layers have a derivative of their own, chosen by platform.
     def run(**changes):
@@ -252,7 +253,7 @@ def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism)
     "margin, followed",
     [
         ("curricularface", ["curricular_t"]),
-        ("adaface", ["norm_mean", "norm_std"]),
+        pytest.param("adaface", ["norm_mean", "norm_std"], marks=pytest.mark.long),
         pytest.param("magface", ["regularizer"], marks=pytest.mark.long),
         pytest.param("elasticface", [], marks=pytest.mark.long),
     ],
@@ -274,7 +275,7 @@ def test_what_a_margin_remembers_or_draws_is_that_of_the_global_batch(trainer, m
 @pytest.mark.parametrize(
     "options",
     [
-        {"past_similarities": 20, "correct_bias": True},
+        pytest.param({"past_similarities": 20, "correct_bias": True}, marks=pytest.mark.long),
         pytest.param(
             {"past_embeddings": 24, "mining": "semi_hard", "negatives": 3}, marks=pytest.mark.long
         ),
