@@ -196,7 +196,7 @@ def _measured_rows(index: RecordIndex, batch: config_lib.Batch) -> np.ndarray:
         if domain not in index.domains[rows]:
             raise UserError(
                 f"no identity has images both of domain {batch.domains[0]!r} and of {domain!r}: "
-                "the two cannot be compared"
+                "change the rule of one in --rules, or leave it out of --domains"
             )
     return rows
 

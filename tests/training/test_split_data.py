@@ -10,6 +10,7 @@ from ddl_jax.config import Batch, Data, Synthetic, from_json, parse, to_json
 from ddl_jax.data.__main__ import main
 from ddl_jax.data.open_source import open_source
 from ddl_jax.data.source import RecordIndex
+from ddl_jax.errors import UserError
 from ddl_jax.training import identities, split_data
 from ddl_jax.training.prepare import prepare
 
@@ -151,6 +152,14 @@ def test_domains_of_few_people_are_judged_by_as_many_of_them(monkeypatch):
     assert 30 < (domains[rows] == "rare").sum() <= 50 < (domains[rows] == "common").sum()
     again = split_data._judged_rows(np.arange(3000), index, batch, 1)
     assert again.tolist() != rows.tolist()
+
+
+def test_a_domain_without_an_easy_image_of_its_people_is_named():
+    labels, domains = np.repeat(np.arange(3), 2), np.array(["easy"] * 4 + ["hard"] * 2)
+    index = RecordIndex(labels, labels.astype(str), np.arange(6).astype(str), domains, labels)
+    told = "both of domain 'easy' and of 'hard': change the rule .* or leave it out of --domains"
+    with pytest.raises(UserError, match=told):
+        split_data._measured_rows(index, Batch(kind="ddl", domains=("easy", "hard")))
 
 
 def test_pairs_are_of_the_people_who_train(here, capsys):
