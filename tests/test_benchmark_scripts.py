@@ -38,7 +38,10 @@ _QUICK = ["--people=2", "--batch=8", "--batches=50", "--workers=1", "--rounds=1"
 @pytest.mark.parametrize(
     "name, arguments, told",
     [
-        ("data", ["--source=tfds", *_QUICK], "| mirrored | worker processes | ours |"),
+        pytest.param(
+            *("data", ["--source=tfds", *_QUICK], "| mirrored | worker processes | ours |"),
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             *(
                 "data",

@@ -85,30 +85,44 @@ def assert_same_run(workdir, wanted):
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)], ids=["two", "four"])
-def test_processes_train_and_evaluate_as_one_does(count, alone, faces, cache, tmp_path):
-    workdir = tmp_path / "run"
+@pytest.fixture(
+    scope="module", params=[2, pytest.param(4, marks=pytest.mark.long)], ids=["two", "four"]
+)
+def together(request, faces, cache, tmp_path_factory):
+    """(how many processes, their run, what each said)."""
+    count, workdir = request.param, tmp_path_factory.mktemp("together") / "run"
     arguments = command(workdir, faces)
     started = start("train.py", arguments, count=count, devices=4 // count, cache=cache)
-    outputs = finish(started)
+    return count, workdir, finish(started)
+
+
+def read_results(workdir, step):
+    return json.loads((workdir / f"evaluation/{step}/results.json").read_text())
+
+
+def assert_same_results(found, wanted):
+    for protocol, metrics in wanted.items():
+        assert abs(found[protocol]["separation"] - metrics["separation"]) < 1e-4
+
+
+def test_processes_train_and_evaluate_as_one_does(together, alone):
+    _, workdir, outputs = together
     assert f"processes: 0 on {socket.gethostname()}, 1 on" in outputs[0]
     assert all("step 2/2" not in output for output in outputs[1:])  # one of them tells
     assert_same_run(workdir, alone)
-    results = [json.loads((p / "evaluation/2/results.json").read_text()) for p in (workdir, alone)]
-    for protocol, metrics in results[1].items():
-        difference = results[0][protocol]["separation"] - metrics["separation"]
-        assert abs(difference) < 1e-4
-    # One process goes on where several were, and several evaluate what it left.
+    assert_same_results(read_results(workdir, 2), read_results(alone, 2))
+
+
+@pytest.mark.long
+def test_one_goes_on_where_several_were_and_several_evaluate_what_it_left(together, faces, cache):
+    count, workdir, _ = together
     train_here(workdir, faces, steps=3, devices=2)
-    written = workdir / "evaluation/3/results.json"
-    results = [json.loads(written.read_text())]
-    written.unlink()
+    wanted = read_results(workdir, 3)
+    (workdir / "evaluation/3/results.json").unlink()
     arguments = [f"--workdir={workdir}"]
     outputs = finish(start("eval.py", arguments, count=count, devices=1, cache=cache))
     assert "rank_1" in outputs[0] and "rank_1" not in outputs[1]
-    results.append(json.loads(written.read_text()))
-    for protocol, metrics in results[0].items():
-        assert abs(results[1][protocol]["separation"] - metrics["separation"]) < 1e-4
+    assert_same_results(read_results(workdir, 3), wanted)
 
 
 def wait_for_a_checkpoint(workdir, started):

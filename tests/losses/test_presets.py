@@ -136,7 +136,7 @@ def test_the_released_code_has_its_gradient_times_the_devices():
     assert not losses.distillation_preset("paper").gradient_times_devices
 
 
-@pytest.mark.parametrize("mining", ["semi_hard", "random"])
+@pytest.mark.parametrize("mining", [pytest.param("semi_hard", marks=pytest.mark.long), "random"])
 def test_other_options_on_many_devices(mining: str):
     preset = losses.distillation_preset("paper")._replace(
         mining=mining, count=2, log_space=True, correct_bias=True
@@ -167,7 +167,7 @@ def test_a_poor_batch_is_finite(preset: str, rows: int):
     value_and_gradient = jax.value_and_grad(
         lambda x: losses.preset_distillation_loss(x, np.zeros((rows, 6), int), preset=preset)[0]
     )
-    value, gradient = value_and_gradient(faces)
+    value, gradient = jax.jit(value_and_gradient)(faces)
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 

@@ -88,7 +88,9 @@ def single():
     return jax.jit(_values_and_gradients(None))(*_ARRAYS)
 
 
-@pytest.mark.parametrize(("devices", "mapping"), [(2, "pmap"), (8, "shard_map")])
+@pytest.mark.parametrize(
+    ("devices", "mapping"), [pytest.param(2, "pmap", marks=pytest.mark.long), (8, "shard_map")]
+)
 def test_values_and_gradients_are_those_of_one_device(devices: int, mapping: str, single):
     values, gradients = _on_devices(_values_and_gradients("data"), devices, mapping)(*_ARRAYS)
     _assert_replicated(values, single[0])

@@ -76,7 +76,11 @@ def test_distillation_with_every_option(
     assert np.abs(gradient).max() > 0.01 and found[1]["positive_bias"][0] > 0.01
 
 
-@pytest.mark.parametrize("past", [None, [_queue(0), _queue(1)]], ids=["batch", "past"])
+@pytest.mark.parametrize(
+    "past",
+    [pytest.param(None, marks=pytest.mark.long), [_queue(0), _queue(1)]],
+    ids=["batch", "past"],
+)
 def test_in_a_checked_map_the_gradient_is_right_as_it_comes(past):
     def loss(faces, axis_name=None):
         options = dict(preset=preset, past=past, axis_name=axis_name)
@@ -86,7 +90,7 @@ def test_in_a_checked_map_the_gradient_is_right_as_it_comes(past):
     faces = np.random.default_rng(1).normal(0.2, 1.0, (_B, 6, 8)).astype(np.float32)
     by_row = jax.P("data")
     mapped = _checked_map(jax.grad(lambda faces: loss(faces, "data")), by_row, by_row)
-    gradient = jax.grad(loss)(faces)
+    gradient = jax.jit(jax.grad(loss))(faces)
     assert np.abs(gradient).max() > 0.01
     np.testing.assert_allclose(mapped(faces), gradient, rtol=1e-5, atol=1e-7)
 

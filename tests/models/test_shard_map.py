@@ -73,9 +73,9 @@ def test_a_plain_shard_map_gives_the_gradient_of_one_device(make, remat):
     [
         {"batch_norm": "per_device"},
         {"batch_norm": "groups", "batch_norm_group": 2},
-        {"batch_norm": "frozen"},
+        pytest.param({"batch_norm": "frozen"}, marks=pytest.mark.long),
     ],
-    ids=lambda options: options["batch_norm"],
+    ids=["per_device", "groups", "frozen"],
 )
 def test_statistics_that_do_not_cross_the_devices_give_the_mean_gradient(options):
     module = mobilefacenet(**options)

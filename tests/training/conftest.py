@@ -24,6 +24,7 @@ class Backbone(nn.Module):
     """The layers whose statistics cross the devices, and little to compile."""
 
     batch_norm: str
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -31,6 +32,7 @@ class Backbone(nn.Module):
         x = nn.Conv(8, (4, 4), strides=4, use_bias=False, name="conv")(x)
         norm = BatchNorm(self.batch_norm, axis_name, name="bn1")
         x = norm(x, train, Slope(name="prelu"))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Linear(16, name="fc")(x.reshape(x.shape[0], -1))
         return BatchNorm(self.batch_norm, axis_name, learn_scale=False, name="features")(x, train)
 

@@ -92,8 +92,8 @@ CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[!_]*.py"))
 ALIKE = {"ms1mv2_iresnet100", "ms1mv3_iresnet50", "ms1mv3_iresnet100", "webface4m_iresnet50"}
 ALIKE |= {"vggface2_iresnet50", "cox_ddl", "mobilefacenet_ddl", "casia_iresnet50"}
 ALIKE |= {"ms1mv2_iresnet50", "vggface2_pose_ddl", "folder_ddl", "folder"}
-# What these have of their own, chunks of classes and made images, other tests run.
-ALIKE |= {"glint360k_iresnet100", "folder_degraded_ddl"}
+# What these have of their own, chunks of classes, made images, few domains, other tests run.
+ALIKE |= {"glint360k_iresnet100", "folder_degraded_ddl", "scface_ddl"}
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -191,7 +191,7 @@ def test_the_average_follows_the_weights(trainer):
     assert state.variables is state.averaged
 
 
-@pytest.mark.parametrize("clip", ["all", "backbone"])
+@pytest.mark.parametrize("clip", [pytest.param("all", marks=pytest.mark.long), "backbone"])
 def test_a_gradient_is_clipped_by_its_whole_length_on_any_devices(trainer, clip):
     options = {"optimizer__clip_norm": 0.01, "optimizer__clip": clip}
     options["optimizer__weight_decay"] = 0.0
@@ -226,7 +226,7 @@ def small_mobilefacenet(**options):
 def test_dropout_draws_anew_every_step_and_again_in_another_run(trainer):
     def losses_of_a_batch(dropout):
         made = trainer("images", optimizer__learning_rate=1e-12, devices=2)
-        made.module = small_mobilefacenet(dropout=dropout)
+        made.module = made.module.clone(dropout=dropout)
         return [float(metrics["loss"]) for metrics in made.repeat(3)]
 
     drawn = losses_of_a_batch(0.5)
