@@ -14,7 +14,7 @@ if _FIRST:
     _PLACE = tempfile.mkdtemp(prefix="ddl_jax-tests-")
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": _PLACE,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",  # small steps are under its 1 s
         "XDG_CACHE_HOME": f"{_PLACE}/home",
     }
 
@@ -32,8 +32,8 @@ flags.FLAGS.mark_as_parsed()
 def quick_compilation(request):
     """For whole runs, steps and networks: XLA leaves out what makes programs fast.
 
-    In `make test` alone, where it halves their time; `make test-all` compiles all as users do.
-    Everywhere the losses, PyTorch's ten steps and runs that are killed are compiled so.
+    That halves their time. Not so in `make test-all`, which has no expression of marks: it compiles
+    as users do. What does not ask for this always does: losses, PyTorch's ten steps, killed runs.
     """
     jax.config.update("jax_disable_most_optimizations", request.config.option.markexpr != "")
     yield

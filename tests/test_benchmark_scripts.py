@@ -38,16 +38,11 @@ _QUICK = ["--people=2", "--batch=8", "--batches=50", "--workers=1", "--rounds=1"
 @pytest.mark.parametrize(
     "name, arguments, told",
     [
+        ("data", ["--source=tfds", *_QUICK], "| mirrored | worker processes | ours |"),
         pytest.param(
-            *("data", ["--source=tfds", *_QUICK], "| mirrored | worker processes | ours |"),
-            marks=pytest.mark.long,
-        ),
-        pytest.param(
-            *(
-                "data",
-                ["--source=recordio", *_QUICK],
-                "| mirrored, resize:12..32 | threads | ours |",
-            ),
+            "data",
+            ["--source=recordio", *_QUICK],
+            "| mirrored, resize:12..32 | threads | ours |",
             marks=pytest.mark.long,
         ),
         ("prepare", ["--images=20", "--workers=1", "--landmarks"], "1 processes: "),

@@ -1,6 +1,7 @@
 """Several processes as one run: train.py and eval.py as somebody would start them."""
 
 import json
+import shutil
 import signal
 import socket
 import time
@@ -15,6 +16,8 @@ from ddl_jax.errors import UserError
 from ddl_jax.training import train_and_evaluate
 from ddl_jax.training.metrics import read_metrics
 from tests.programs import start_program
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,8 @@ def start(program, arguments, *, count, devices, cache):
     together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
     environment = {
         "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # half the time to compile
+        # As this process, with whose runs theirs are compared.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(jax.config.jax_disable_most_optimizations)),
         "XLA_FLAGS": "",
     }
     return [
@@ -88,7 +92,7 @@ def assert_same_run(workdir, wanted):
 @pytest.fixture(
     scope="module", params=[2, pytest.param(4, marks=pytest.mark.long)], ids=["two", "four"]
 )
-def together(request, faces, cache, tmp_path_factory):
+def together(request, faces, cache, quick_compilation, tmp_path_factory):
     """(how many processes, their run, what each said)."""
     count, workdir = request.param, tmp_path_factory.mktemp("together") / "run"
     arguments = command(workdir, faces)
@@ -113,9 +117,12 @@ def test_processes_train_and_evaluate_as_one_does(together, alone):
     assert_same_results(read_results(workdir, 2), read_results(alone, 2))
 
 
-@pytest.mark.long
-def test_one_goes_on_where_several_were_and_several_evaluate_what_it_left(together, faces, cache):
-    count, workdir, _ = together
+@pytest.mark.long  # as long as the test above, and rests on the same exchange of state and rows
+def test_one_goes_on_where_several_were_and_several_evaluate_what_it_left(
+    together, faces, cache, tmp_path
+):
+    count, theirs, _ = together
+    workdir = shutil.copytree(theirs, tmp_path / "run")
     train_here(workdir, faces, steps=3, devices=2)
     wanted = read_results(workdir, 3)
     (workdir / "evaluation/3/results.json").unlink()
@@ -172,6 +179,7 @@ def test_flags_that_do_not_fit_are_refused(words, told):
         processes.join(command_line.flags)
 
 
+@pytest.mark.long  # it waits, and jax prints pages
 def test_a_process_that_does_not_come_is_told(faces, cache, tmp_path):
     arguments = [*command(tmp_path / "run", faces), "--start_timeout=5"]
     first, second = start("train.py", arguments, count=2, devices=1, cache=cache)

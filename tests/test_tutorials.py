@@ -18,7 +18,7 @@ def test_plain_jax_learns_noisy_people_and_keeps_clear_ones():
     assert after["easy"] > 0.98
 
 
-@pytest.mark.long
+@pytest.mark.long  # the same losses as in plain_jax.py
 def test_flax_nnx_learns():
     before, after = _main("flax_nnx.py")
     assert before < 0.5 and after > 0.8

@@ -56,9 +56,7 @@ def target(out: str, name: str) -> epath.Path:
     """
     check_local(out)
     if not (name.isidentifier() and name.isascii() and not name.startswith("_")):
-        raise UserError(
-            f"--name is {name!r}; use letters of a to z, digits and '_', a letter first"
-        )
+        raise UserError(f"--name is {name!r}; use ASCII letters, digits and '_', a letter first")
     directory = epath.Path(out) / name / tfds_shards.VERSION
     if directory.exists():
         raise UserError(f"{directory} exists; choose another --name or remove it")

@@ -132,6 +132,7 @@ def _batches(
         for row in range(share)
     ]
     pixels = grain.MapDataset.source(numbers).map(read).batch(share)
-    # By default 500 batches would wait in memory for a network that is slower than decoding.
-    threads = available_cores()
-    return iter(pixels.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=threads)))
+    # Each holds one batch: 500, grain's default, would be gigabytes if the network is slower.
+    threads = min(available_cores(), 16)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    return iter(pixels.to_iter_dataset(options))

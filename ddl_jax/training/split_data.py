@@ -195,8 +195,8 @@ def _measured_rows(index: RecordIndex, batch: config_lib.Batch) -> np.ndarray:
     for domain in batch.domains[1:]:
         if domain not in index.domains[rows]:
             raise UserError(
-                f"no identity has images both of domain {batch.domains[0]!r} and of {domain!r}: "
-                "change the rule of one in --rules, or leave it out of --domains"
+                f"no identity has images both of domain {batch.domains[0]!r} and of {domain!r} to "
+                f"compare: change their --rules, or give --domains without {domain!r}"
             )
     return rows
 

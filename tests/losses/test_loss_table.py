@@ -91,6 +91,7 @@ def test_jax_finds_the_gradients_exact_too(loss: Loss):
             check_grads(scalar, arrays, order=1, modes=loss.modes, eps=1e-6, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.long  # eager, every operation is a program of its own
 @pytest.mark.parametrize(**by_name)
 def test_jit_and_vmap_equal_eager_and_compile_once(loss: Loss):
     traces = []

@@ -309,9 +309,10 @@ def test_height_and_width_are_told_apart_where_the_parameters_tell_them(make, to
         jax.eval_shape(module.apply, shapes, wide)
 
 
-def test_dropout_is_for_training_only(variables):
-    module = small(dropout=0.5, batch_norm="frozen")
-    images = small_images()
+@pytest.mark.parametrize("make", [small, small_mobilefacenet])
+def test_dropout_is_for_training_only(make):
+    module, images = make(dropout=0.5, batch_norm="frozen"), small_images()
+    variables = jax.jit(module.init)(quick_key(1), images)
     evaluated = module.apply(variables, images)
     dropped = module.apply(variables, images, train=True, rngs={"dropout": jax.random.key(0)})
     assert jnp.max(jnp.abs(dropped - evaluated)) > 1e-3

@@ -59,7 +59,7 @@ def test_who_insists_on_other_data_does_not_get_other_identities(margin, tmp_pat
         _changed_data(accepting, tmp_path, fewer, meta)
 
 
-@pytest.mark.long
+@pytest.mark.long  # a run to start from takes ten seconds
 def test_class_means_are_those_of_the_images_there_are(margin, pretrained):  # noqa: F811
     workdir, _ = pretrained
     start = {"init_from__path": workdir, "init_from__head": "class_means"}

@@ -157,7 +157,7 @@ def test_domains_of_few_people_are_judged_by_as_many_of_them(monkeypatch):
 def test_a_domain_without_an_easy_image_of_its_people_is_named():
     labels, domains = np.repeat(np.arange(3), 2), np.array(["easy"] * 4 + ["hard"] * 2)
     index = RecordIndex(labels, labels.astype(str), np.arange(6).astype(str), domains, labels)
-    told = "both of domain 'easy' and of 'hard': change the rule .* or leave it out of --domains"
+    told = "both of domain 'easy' and of 'hard' to compare: .* --domains without 'hard'"
     with pytest.raises(UserError, match=told):
         split_data._measured_rows(index, Batch(kind="ddl", domains=("easy", "hard")))
 

@@ -191,7 +191,7 @@ def test_the_average_follows_the_weights(trainer):
     assert state.variables is state.averaged
 
 
-@pytest.mark.parametrize("clip", [pytest.param("all", marks=pytest.mark.long), "backbone"])
+@pytest.mark.parametrize("clip", ["all", "backbone"])
 def test_a_gradient_is_clipped_by_its_whole_length_on_any_devices(trainer, clip):
     options = {"optimizer__clip_norm": 0.01, "optimizer__clip": clip}
     options["optimizer__weight_decay"] = 0.0
@@ -212,14 +212,13 @@ def gradients_of(state, part):
     return [leaf for path, leaf in leaves if part in jax.tree_util.keystr(path)]
 
 
-def small_mobilefacenet(**options):
+def small_mobilefacenet():
     return MobileFaceNet(
         stages=(Stage(16, 8, 2, 2),),
         stem_width=8,
         last_width=16,
         embedding_size=16,
         axis_name=parallel.AXIS,
-        **options,
     )
 
 
@@ -234,7 +233,7 @@ def test_dropout_draws_anew_every_step_and_again_in_another_run(trainer):
     assert max(losses_of_a_batch(0.0)) == pytest.approx(min(losses_of_a_batch(0.0)), rel=1e-6)
 
 
-@pytest.mark.long  # in `make test` tests/models/test_shard_map.py has its gradient
+@pytest.mark.long  # in `make test` tests/models/test_shard_map.py has its gradient in a map
 @pytest.mark.parametrize("parallelism", ["shard_map", "pmap"])
 def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism):
     # Its depthwise layers have a derivative of their own, chosen by platform.
@@ -253,6 +252,7 @@ def test_a_mobilefacenet_trains_on_eight_devices_as_on_one(trainer, parallelism)
     "margin, followed",
     [
         ("curricularface", ["curricular_t"]),
+        # What these remember or draw is handed on as curricularface's is.
         pytest.param("adaface", ["norm_mean", "norm_std"], marks=pytest.mark.long),
         pytest.param("magface", ["regularizer"], marks=pytest.mark.long),
         pytest.param("elasticface", [], marks=pytest.mark.long),

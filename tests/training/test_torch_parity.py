@@ -68,6 +68,7 @@ def with_weights(trainer, path, centers):
     return jax.device_put(state, parallel.shardings(trainer.mesh, state))
 
 
+@pytest.mark.long  # iresnet18 as users compile it
 def test_ten_losses_and_the_updates_of_every_leaf_are_pytorchs(golden, ours):
     before, after, losses = ours
     np.testing.assert_allclose(losses, golden["losses"], rtol=1e-5)
