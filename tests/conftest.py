@@ -35,8 +35,12 @@ def quick_compilation(request):
     That halves their time. Not so in `make test-all`, which has no expression of marks: it compiles
     as users do. What does not ask for this always does: losses, PyTorch's ten steps, killed runs.
     """
-    jax.config.update("jax_disable_most_optimizations", request.config.option.markexpr != "")
-    yield
+    quick = request.config.option.markexpr != ""
+    with pytest.MonkeyPatch.context() as patch:
+        # The programs that tests start are compared with what runs here.
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
+        jax.config.update("jax_disable_most_optimizations", quick)
+        yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 

@@ -38,8 +38,6 @@ def start(program, arguments, *, count, devices, cache):
     together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
     environment = {
         "JAX_NUM_CPU_DEVICES": str(devices),
-        # As this process, with whose runs theirs are compared.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(jax.config.jax_disable_most_optimizations)),
         "XLA_FLAGS": "",
     }
     return [
