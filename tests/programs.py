@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -23,3 +24,20 @@ def start_program(program, arguments, cache, **environment):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def newest_checkpoint(workdir):
+    """The step of the newest whole checkpoint; 0 where there is none."""
+    folder = os.path.join(workdir, "checkpoints")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def wait_for_a_checkpoint(workdir, started):
+    """Until the run of these programs has one."""
+    deadline = time.monotonic() + 300
+    while newest_checkpoint(workdir) == 0:
+        for process in started:
+            assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import socket
-import time
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ from ddl_jax import load_checkpoint, processes
 from ddl_jax.errors import UserError
 from ddl_jax.training import train_and_evaluate
 from ddl_jax.training.metrics import read_metrics
-from tests.programs import start_program
+from tests.programs import start_program, wait_for_a_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -128,14 +127,6 @@ def test_one_goes_on_where_several_were_and_several_evaluate_what_it_left(
     outputs = finish(start("eval.py", arguments, count=count, devices=1, cache=cache))
     assert "rank_1" in outputs[0] and "rank_1" not in outputs[1]
     assert_same_results(read_results(workdir, 3), wanted)
-
-
-def wait_for_a_checkpoint(workdir, started):
-    deadline = time.monotonic() + 300
-    while not any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
-        assert all(process.poll() is None for process in started), finish(started)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_sigterm_to_one_process_saves_and_ends_all(faces, cache, tmp_path):

@@ -1,7 +1,6 @@
 """A run that stops, however hard, goes on and ends with the same parameters, bit for bit."""
 
 import json
-import os
 import shutil
 import signal
 import time
@@ -15,7 +14,7 @@ from ddl_jax.errors import UserError
 from ddl_jax.training import train_and_evaluate
 from ddl_jax.training.checkpoint import Checkpoints
 from ddl_jax.training.metrics import read_metrics
-from tests.programs import start_program
+from tests.programs import newest_checkpoint, start_program, wait_for_a_checkpoint
 
 STEPS = 36  # a killed run dies three times before
 
@@ -106,23 +105,17 @@ def kill_and_restart(kills, seed, faces, cache, workdir, steps=STEPS):
     rng = np.random.default_rng(seed)
     for _ in range(kills):
         process = start(command(workdir, faces, steps=steps), cache)
-        before = newest(workdir)
+        before = newest_checkpoint(workdir)
         deadline = time.monotonic() + 240
         # Wait until this process itself has saved something, so that each kill has work to lose.
-        while process.poll() is None and newest(workdir) <= before:
+        while process.poll() is None and newest_checkpoint(workdir) <= before:
             assert time.monotonic() < deadline
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert newest(workdir) < steps, "it had ended before: give it more steps"
+        assert newest_checkpoint(workdir) < steps, "it had ended before: give it more steps"
     finish(start(command(workdir, faces, steps=steps), cache))
-
-
-def newest(workdir):
-    folder = os.path.join(workdir, "checkpoints")
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def test_kill_9_changes_no_bit(undisturbed, faces, cache, tmp_path):
@@ -137,20 +130,12 @@ def test_kill_9_changes_no_bit(undisturbed, faces, cache, tmp_path):
         json.loads(line)
 
 
-def wait_for_a_checkpoint(process, workdir):
-    deadline = time.monotonic() + 240
-    while newest(workdir) == 0:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def test_sigterm_saves_and_leaves_and_meanwhile_nobody_else_comes_in(
     undisturbed, faces, cache, tmp_path
 ):
     workdir = tmp_path / "preempted"
     process = start(command(workdir, faces), cache)
-    wait_for_a_checkpoint(process, workdir)
+    wait_for_a_checkpoint(workdir, [process])
     process.send_signal(signal.SIGSTOP)
     config = config_lib.parse(["train.py", *command(workdir, faces)]).config
     with pytest.raises(UserError, match=f"is in use by process {process.pid} on "):
@@ -159,7 +144,7 @@ def test_sigterm_saves_and_leaves_and_meanwhile_nobody_else_comes_in(
     process.send_signal(signal.SIGCONT)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 75, output
-    step = newest(workdir)
+    step = newest_checkpoint(workdir)
     assert 0 < step < STEPS
     assert f"told to leave (SIGTERM); step {step} is saved in {workdir}" in output
     finish(start(command(workdir, faces), cache))
